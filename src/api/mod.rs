@@ -1,0 +1,1 @@
+//! The HTTP doors: Prometheus API, Alertmanager API, health, page.

@@ -1,0 +1,1 @@
+//! Rule files, relabelling and dashboards for other systems.

@@ -1,0 +1,1 @@
+//! Sends received telemetry on.

@@ -1,0 +1,25 @@
+//! The words everything else is written in: labels, samples, histograms, timestamps, alerts.
+//!
+//! In and out: plain values. Always: no clock, no I/O, no async, nothing imported from the rest of the crate.
+
+mod alert;
+mod histogram;
+mod labels;
+mod matcher;
+mod metadata;
+mod problem;
+mod sample;
+mod stats;
+mod time;
+mod units;
+
+pub use alert::{Alert, AlertState};
+pub use histogram::{CounterResetHint, FloatHistogram, Span};
+pub use labels::{Labels, LabelsBuilder, METRIC_NAME, Quoted, is_legacy_label_name, is_legacy_metric_name};
+pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use metadata::{Metadata, MetricKind};
+pub use problem::Problem;
+pub use sample::{STALE_NAN_BITS, Sample, Value, is_stale_nan, stale_nan};
+pub use stats::{Counter, Gauge, StatKind, StatRow, Stats};
+pub use time::{TimeRange, TimestampMs, UnixNanos};
+pub use units::{ByteSize, HumanDuration, format_duration_ms, parse_duration_ms};

@@ -1,0 +1,1 @@
+//! Routes, groups, inhibits, silences and delivers alerts.

@@ -1,0 +1,1 @@
+//! Evaluates PromQL over `storage::Select`.

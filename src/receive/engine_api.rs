@@ -1,0 +1,1 @@
+//! Asks the engine what no metric tells: health, version, actor hosts, pools.

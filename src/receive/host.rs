@@ -1,0 +1,1 @@
+//! Reads CPU, memory and disk of the engine from the host.

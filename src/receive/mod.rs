@@ -1,0 +1,9 @@
+//! How telemetry comes in: OTLP, scraped pages, the host, the engine's own API.
+
+pub mod engine_api;
+pub mod host;
+pub mod identity;
+pub mod otlp;
+pub mod redact;
+pub mod scrape;
+pub mod spans;

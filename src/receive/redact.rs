@@ -1,0 +1,1 @@
+//! Removes secrets from telemetry before it is kept.

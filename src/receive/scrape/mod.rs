@@ -1,0 +1,1 @@
+//! Scrapes Prometheus text pages.

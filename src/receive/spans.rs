@@ -1,0 +1,1 @@
+//! Turns engine spans into request rate, errors and latency.

@@ -1,0 +1,1 @@
+//! What is known of the Rivet Engine: metric families by release, canonical names, limits, error codes.

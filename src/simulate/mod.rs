@@ -1,0 +1,1 @@
+//! Engines and incidents in virtual time.

@@ -1,0 +1,1 @@
+//! Keeps the points: in-memory head, write-ahead log, retention.
