@@ -1,1 +1,3 @@
 //! Wires the rooms together and stops them in order.
+
+pub mod clock;
