@@ -79,7 +79,7 @@ const CPU: Resource = Resource {
     request: "rivet:cpu_request:cores",
     limit: "rivet:cpu_limit:cores",
     threshold: "cpu_utilization",
-    default_target: limits::AUTOSCALING_CPU_TARGET,
+    default_target: limits::CPU_UTILIZATION_TARGET,
 };
 
 const MEMORY: Resource = Resource {
@@ -89,7 +89,7 @@ const MEMORY: Resource = Resource {
     request: "rivet:memory_request:bytes",
     limit: "rivet:memory_limit:bytes",
     threshold: "memory_utilization",
-    default_target: limits::AUTOSCALING_MEMORY_TARGET,
+    default_target: limits::MEMORY_UTILIZATION_TARGET,
 };
 
 fn resource_rows(reader: &Reader<'_>, resource: &Resource, report: &mut Report) -> Result<(), CapacityError> {
@@ -190,7 +190,7 @@ fn guide_row(reader: &Reader<'_>, facts: &Facts, report: &mut Report) -> Result<
     let used = reader.scalar("sum(rivet:actors_running:count)")?;
     let (limit, source, note) = match facts.backend.as_deref() {
         Some("postgres") => {
-            (Some(limits::POSTGRES_ACTOR_GUIDE), LimitSource::Guide, "FoundationDB is advised beyond it")
+            (Some(f64::from(limits::POSTGRES_ACTORS_GUIDE)), LimitSource::Guide, "FoundationDB is advised beyond it")
         }
         Some(_) => return Ok(()),
         None => (None, LimitSource::Unknown, "`engine.backend` is not configured"),

@@ -90,10 +90,13 @@ where
         None => limit,
     };
     let engine = match params.duration_ms("lookback_delta")? {
-        Some(ms) if ms > 0 => Arc::new(state.engine.with_lookback(ms)),
+        Some(lookback_ms) if lookback_ms > 0 => {
+            let options = promql::EngineOptions { lookback_ms, ..state.engine.options().clone() };
+            Arc::new(promql::Engine::new(options))
+        }
         _ => state.engine.clone(),
     };
-    let late = || ApiError::timeout("query timed out in expression evaluation".into());
+    let late = || ApiError::timeout(QueryError::TimedOut.to_string());
     let deadline = tokio::time::Instant::now() + timeout;
     let _permit = tokio::time::timeout_at(deadline, state.query_slots.clone().acquire_owned())
         .await
@@ -107,8 +110,13 @@ where
     drop(guard);
     match outcome {
         Ok(Ok(result)) => Ok(result),
-        Ok(Err(error)) if error.is_canceled() => Err(ApiError::canceled(error.to_string())),
-        Ok(Err(error)) => Err(ApiError::execution(error.to_string())),
+        Ok(Err(error)) => Err(match error {
+            QueryError::Canceled => ApiError::canceled(error.to_string()),
+            QueryError::TimedOut => ApiError::timeout(error.to_string()),
+            QueryError::Parse(_) | QueryError::BadQuery(_) | QueryError::Experimental { .. } => ApiError::bad_data(error.to_string()),
+            QueryError::Storage(source) => ApiError::internal(source.to_string()),
+            _ => ApiError::execution(error.to_string()),
+        }),
         Err(panic) => Err(ApiError::internal(format!("the query failed inside the evaluator: {panic}"))),
     }
 }

@@ -36,8 +36,6 @@ pub async fn runtime_info(extract::State(state): extract::State<State>) -> Respo
     success(
         json!({
             "serverTime": state.clock.now().to_rfc3339(),
-            "reloadConfigSuccess": true,
-            "storageRetention": "",
             "ready": state.health.is_ready(),
         }),
         &[],
