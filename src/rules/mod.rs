@@ -1,1 +1,3 @@
 //! Recording and alerting rules as one graph.
+
+mod template;
