@@ -1,1 +1,28 @@
-//! Evaluates PromQL over `storage::Select`.
+//! PromQL as Prometheus 3.x speaks it: text to tree, tree to answer over `storage::Select`.
+//!
+//! In:  query text, a store, times given by the caller.   Out: values, warnings and infos.
+//! Always: no clock is read; no recursion is deeper than [`MAX_DEPTH`]; what is not implemented is an
+//! error that names it.   Limits: [`MAX_QUERY_BYTES`], and those of [`EngineOptions`].
+
+mod ast;
+mod check;
+mod engine;
+mod error;
+mod eval;
+mod functions;
+mod lexer;
+mod number;
+mod parser;
+mod print;
+mod strings;
+
+pub use ast::{
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Duration, DurationKind, Expr, ExprKind, Extension,
+    Matching, MatrixSelector, NumberLiteral, PositionRange, StringLiteral, Subquery, TimeModifiers, ValueType,
+    VectorSelector, selectors,
+};
+pub use engine::{Cancel, Engine, EngineOptions, MatrixSeries, QueryResult, QueryValue, VectorSample, WindowEdges};
+pub use error::{ParseError, QueryError};
+pub use functions::{FUNCTIONS, Function, FunctionId, Optional};
+pub use number::{format_float, format_float_g, parse_number, parse_signed_number};
+pub use parser::{MAX_DEPTH, MAX_QUERY_BYTES, parse, parse_selector};

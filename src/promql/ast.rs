@@ -1,0 +1,500 @@
+//! The syntax tree of PromQL: what was written, checked but not yet resolved against a time.
+//!
+//! Always: every node knows its place in the query; a tree is no deeper than [`super::MAX_DEPTH`], so that
+//! walking it by recursion is safe. Text form: `print`. Types: `check`.
+
+use crate::model::Matcher;
+
+use super::functions::Function;
+
+/// Bytes `start..end` of the query text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PositionRange {
+    pub start: u32,
+    pub end: u32,
+}
+
+impl PositionRange {
+    /// The smallest range that holds both.
+    pub fn to(self, other: Self) -> Self {
+        Self { start: self.start.min(other.start), end: self.end.max(other.end) }
+    }
+
+    /// Line and column of the start in `query`, both from 1; the column counts bytes, as Prometheus does.
+    pub fn line_and_column(self, query: &str) -> (usize, usize) {
+        let before = &query.as_bytes()[..(self.start as usize).min(query.len())];
+        let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        (before.iter().filter(|b| **b == b'\n').count() + 1, before.len() - line_start + 1)
+    }
+}
+
+/// A parsed expression and where it stands.
+///
+/// Equality compares what is written, not where.
+#[derive(Clone, Debug)]
+pub struct Expr {
+    pub kind: ExprKind,
+    pub position: PositionRange,
+    /// Levels of nodes below and including this one.
+    pub(super) depth: u32,
+}
+
+impl PartialEq for Expr {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind
+    }
+}
+
+/// The forms an expression can have.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExprKind {
+    Number(NumberLiteral),
+    String(StringLiteral),
+    Vector(VectorSelector),
+    Matrix(MatrixSelector),
+    Subquery(Subquery),
+    Call(Call),
+    Aggregate(Aggregate),
+    Binary(Binary),
+    Unary { negative: bool, operand: Box<Expr> },
+    Paren(Box<Expr>),
+}
+
+/// A number; `is_duration` when it was written as `5m`, whose value is 300.
+#[derive(Clone, Copy, Debug)]
+pub struct NumberLiteral {
+    pub value: f64,
+    pub is_duration: bool,
+}
+
+impl PartialEq for NumberLiteral {
+    /// Bit by bit, so that NaN equals itself.
+    fn eq(&self, other: &Self) -> bool {
+        self.value.to_bits() == other.value.to_bits() && self.is_duration == other.is_duration
+    }
+}
+
+/// A string. Escapes such as `\xc5` can make it something that is not UTF-8, hence bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StringLiteral {
+    pub bytes: Vec<u8>,
+}
+
+impl StringLiteral {
+    /// The text; bytes that are not UTF-8 are shown as U+FFFD.
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes)
+    }
+}
+
+/// `name{label="value"} @ time offset 5m`.
+#[derive(Clone, Debug)]
+pub struct VectorSelector {
+    /// The name written before the braces or as a quoted string in them; `matchers` holds it too.
+    pub name: Option<String>,
+    pub matchers: Vec<Matcher>,
+    pub time: TimeModifiers,
+    pub extension: Option<Extension>,
+    pub position: PositionRange,
+}
+
+impl PartialEq for VectorSelector {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.matchers, &self.time, self.extension)
+            == (&other.name, &other.matchers, &other.time, other.extension)
+    }
+}
+
+/// `offset` and `@`, as they stand after selectors and subqueries.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TimeModifiers {
+    /// Into the past; negative is into the future.
+    pub offset: Option<Duration>,
+    pub at: Option<At>,
+}
+
+/// What stands after `@`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// Milliseconds since the epoch.
+    TimeMs(i64),
+    /// `@ start()`: the first step of the query.
+    Start,
+    /// `@ end()`: the last step of the query.
+    End,
+}
+
+/// How the edges of a window are filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extension {
+    /// The last sample before the window stands at its left edge.
+    Anchored,
+    /// Values at both edges are interpolated from the samples around them.
+    Smoothed,
+}
+
+/// `selector[range]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MatrixSelector {
+    pub selector: VectorSelector,
+    pub range: Duration,
+}
+
+/// `expr[range:step]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subquery {
+    pub expr: Box<Expr>,
+    pub range: Duration,
+    /// `None` is the engine's default.
+    pub step: Option<Duration>,
+    pub time: TimeModifiers,
+}
+
+/// `function(args…)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    pub function: &'static Function,
+    pub args: Vec<Expr>,
+}
+
+/// `sum by (label) (expr)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aggregate {
+    pub op: AggregateOp,
+    pub param: Option<Box<Expr>>,
+    pub expr: Box<Expr>,
+    pub grouping: Vec<String>,
+    pub without: bool,
+}
+
+/// The aggregation operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AggregateOp {
+    Avg,
+    BottomK,
+    Count,
+    CountValues,
+    Group,
+    LimitK,
+    LimitRatio,
+    Max,
+    Min,
+    Quantile,
+    Stddev,
+    Stdvar,
+    Sum,
+    TopK,
+}
+
+impl AggregateOp {
+    const ALL: [(&'static str, Self); 14] = [
+        ("avg", Self::Avg),
+        ("bottomk", Self::BottomK),
+        ("count", Self::Count),
+        ("count_values", Self::CountValues),
+        ("group", Self::Group),
+        ("limitk", Self::LimitK),
+        ("limit_ratio", Self::LimitRatio),
+        ("max", Self::Max),
+        ("min", Self::Min),
+        ("quantile", Self::Quantile),
+        ("stddev", Self::Stddev),
+        ("stdvar", Self::Stdvar),
+        ("sum", Self::Sum),
+        ("topk", Self::TopK),
+    ];
+
+    /// Reads the operator's name, in any case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, op)| *op)
+    }
+
+    /// The operator as it is written.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, op)| *op == self).map_or("", |(name, _)| name)
+    }
+
+    /// Whether it takes a parameter before the vector.
+    pub fn takes_parameter(self) -> bool {
+        matches!(
+            self,
+            Self::BottomK | Self::CountValues | Self::LimitK | Self::LimitRatio | Self::Quantile | Self::TopK
+        )
+    }
+
+    /// Whether Prometheus has it behind `promql-experimental-functions`.
+    pub fn is_experimental(self) -> bool {
+        matches!(self, Self::LimitK | Self::LimitRatio)
+    }
+}
+
+/// `lhs op rhs` with its modifiers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binary {
+    pub op: BinaryOp,
+    pub lhs: Box<Expr>,
+    pub rhs: Box<Expr>,
+    /// `bool`: a comparison gives 0 or 1 instead of filtering.
+    pub return_bool: bool,
+    pub matching: Matching,
+}
+
+/// The binary operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BinaryOp {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Mod,
+    Pow,
+    Atan2,
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    /// `</`: keeps the observations of a native histogram below the value.
+    TrimUpper,
+    /// `>/`: keeps the observations of a native histogram above the value.
+    TrimLower,
+    And,
+    Or,
+    Unless,
+}
+
+impl BinaryOp {
+    /// The operator as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Sub => "-",
+            Self::Mul => "*",
+            Self::Div => "/",
+            Self::Mod => "%",
+            Self::Pow => "^",
+            Self::Atan2 => "atan2",
+            Self::Equal => "==",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+            Self::TrimUpper => "</",
+            Self::TrimLower => ">/",
+            Self::And => "and",
+            Self::Or => "or",
+            Self::Unless => "unless",
+        }
+    }
+
+    /// Whether it compares values, so that it filters or takes `bool`.
+    pub fn is_comparison(self) -> bool {
+        matches!(
+            self,
+            Self::Equal | Self::NotEqual | Self::Less | Self::LessOrEqual | Self::Greater | Self::GreaterOrEqual
+        )
+    }
+
+    /// Whether it works on sets of series, not on values.
+    pub fn is_set(self) -> bool {
+        matches!(self, Self::And | Self::Or | Self::Unless)
+    }
+
+    /// Whether the result is another quantity than the operands, so that the metric name goes.
+    pub fn drops_name(self) -> bool {
+        matches!(self, Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Mod | Self::Pow | Self::Atan2)
+    }
+
+    /// Binding strength: a higher number binds tighter.
+    pub(super) fn precedence(self) -> u8 {
+        match self {
+            Self::Or => 1,
+            Self::And | Self::Unless => 2,
+            Self::Equal
+            | Self::NotEqual
+            | Self::Less
+            | Self::LessOrEqual
+            | Self::Greater
+            | Self::GreaterOrEqual
+            | Self::TrimUpper
+            | Self::TrimLower => 3,
+            Self::Add | Self::Sub => 4,
+            Self::Mul | Self::Div | Self::Mod | Self::Atan2 => 5,
+            Self::Pow => POW_PRECEDENCE,
+        }
+    }
+}
+
+/// The strength of `^`, the only operator that binds tighter than a sign.
+pub(super) const POW_PRECEDENCE: u8 = 6;
+
+/// How series of the two sides find each other.
+#[derive(Clone, Debug, Default)]
+pub struct Matching {
+    pub cardinality: Cardinality,
+    /// Labels of `on` or `ignoring`.
+    pub labels: Vec<String>,
+    pub on: bool,
+    /// Labels that `group_left` or `group_right` takes from the "one" side.
+    pub include: Vec<String>,
+    /// Value that stands for a missing series of a side.
+    pub fill_left: Option<f64>,
+    pub fill_right: Option<f64>,
+}
+
+impl PartialEq for Matching {
+    fn eq(&self, other: &Self) -> bool {
+        let bits = |fill: Option<f64>| fill.map(f64::to_bits);
+        (self.cardinality, &self.labels, self.on, &self.include)
+            == (other.cardinality, &other.labels, other.on, &other.include)
+            && (bits(self.fill_left), bits(self.fill_right)) == (bits(other.fill_left), bits(other.fill_right))
+    }
+}
+
+/// How many series of each side may share a match group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cardinality {
+    #[default]
+    OneToOne,
+    /// `group_left`.
+    ManyToOne,
+    /// `group_right`.
+    OneToMany,
+    /// Set operators.
+    ManyToMany,
+}
+
+/// A duration as it is written; resolved against the query's range and step when evaluated.
+#[derive(Clone, Debug)]
+pub struct Duration {
+    pub kind: DurationKind,
+    pub position: PositionRange,
+    pub(super) depth: u32,
+}
+
+impl PartialEq for Duration {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind
+    }
+}
+
+/// The forms of a duration expression.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DurationKind {
+    /// `5m`, or a bare number of seconds; the value is in seconds.
+    Literal(NumberLiteral),
+    /// `step()`: the step of the query.
+    Step,
+    /// `range()`: end less start of the query.
+    Range,
+    Sign {
+        negative: bool,
+        operand: Box<Duration>,
+    },
+    Binary {
+        op: BinaryOp,
+        lhs: Box<Duration>,
+        rhs: Box<Duration>,
+    },
+    MinOf(Box<Duration>, Box<Duration>),
+    MaxOf(Box<Duration>, Box<Duration>),
+    Paren(Box<Duration>),
+}
+
+/// The four types of PromQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueType {
+    Scalar,
+    String,
+    Vector,
+    Matrix,
+}
+
+impl ValueType {
+    /// The type as error messages name it.
+    pub fn documented(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::String => "string",
+            Self::Vector => "instant vector",
+            Self::Matrix => "range vector",
+        }
+    }
+
+    /// The type as the HTTP API names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::String => "string",
+            Self::Vector => "vector",
+            Self::Matrix => "matrix",
+        }
+    }
+}
+
+impl Expr {
+    /// The type of the expression's value.
+    pub fn value_type(&self) -> ValueType {
+        match &self.kind {
+            ExprKind::Number(_) => ValueType::Scalar,
+            ExprKind::String(_) => ValueType::String,
+            ExprKind::Vector(_) | ExprKind::Aggregate(_) => ValueType::Vector,
+            ExprKind::Matrix(_) | ExprKind::Subquery(_) => ValueType::Matrix,
+            ExprKind::Call(call) => call.function.returns,
+            ExprKind::Binary(binary) => match (binary.lhs.value_type(), binary.rhs.value_type()) {
+                (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
+                _ => ValueType::Vector,
+            },
+            ExprKind::Unary { operand: inner, .. } | ExprKind::Paren(inner) => inner.value_type(),
+        }
+    }
+
+    /// The expression without the parentheses around it.
+    pub fn unwrap_parens(&self) -> &Self {
+        let mut expr = self;
+        while let ExprKind::Paren(inner) = &expr.kind {
+            expr = inner;
+        }
+        expr
+    }
+
+    /// Direct sub-expressions, in the order in which they are written.
+    pub fn children(&self) -> Vec<&Self> {
+        match &self.kind {
+            ExprKind::Number(_) | ExprKind::String(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => Vec::new(),
+            ExprKind::Subquery(subquery) => vec![&*subquery.expr],
+            ExprKind::Call(call) => call.args.iter().collect(),
+            ExprKind::Aggregate(aggregate) => {
+                aggregate.param.as_deref().into_iter().chain([&*aggregate.expr]).collect()
+            }
+            ExprKind::Binary(binary) => vec![&*binary.lhs, &*binary.rhs],
+            ExprKind::Unary { operand: inner, .. } | ExprKind::Paren(inner) => vec![&**inner],
+        }
+    }
+
+    /// This expression and all below it, each before its children.
+    pub fn walk(&self) -> impl Iterator<Item = &Self> {
+        let mut waiting = vec![self];
+        std::iter::from_fn(move || {
+            let next = waiting.pop()?;
+            waiting.extend(next.children().into_iter().rev());
+            Some(next)
+        })
+    }
+
+    /// The selector that this node itself is, with or without a range.
+    pub(super) fn direct_selector(&self) -> Option<&VectorSelector> {
+        match &self.kind {
+            ExprKind::Vector(selector) => Some(selector),
+            ExprKind::Matrix(matrix) => Some(&matrix.selector),
+            _ => None,
+        }
+    }
+}
+
+/// Every selector of the expression, in the order in which they are written.
+pub fn selectors(expr: &Expr) -> impl Iterator<Item = &VectorSelector> {
+    expr.walk().filter_map(Expr::direct_selector)
+}

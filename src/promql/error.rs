@@ -1,0 +1,79 @@
+//! What can go wrong with a query: before it runs ([`ParseError`]) and while it does ([`QueryError`]).
+
+use crate::storage::SelectError;
+
+use super::ast::PositionRange;
+
+/// Longest part of a query that an error carries along for showing, in bytes.
+const SHOWN_QUERY_BYTES: usize = 4096;
+
+/// Why a query was not accepted, and where.
+///
+/// Shown as Prometheus does: `1:5: parse error: …`. [`ParseError::render`] adds the query and a caret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{line}:{column}: parse error: {message}")]
+pub struct ParseError {
+    pub message: String,
+    pub position: PositionRange,
+    line: usize,
+    column: usize,
+    /// The line of the query in which the mistake is, unless it is too long to show.
+    source_line: Option<String>,
+}
+
+impl ParseError {
+    pub(super) fn new(query: &str, position: PositionRange, message: impl Into<String>) -> Self {
+        let (line, column) = position.line_and_column(query);
+        let source_line = query.lines().nth(line - 1).filter(|l| l.len() <= SHOWN_QUERY_BYTES).map(str::to_owned);
+        Self { message: message.into(), position, line, column, source_line }
+    }
+
+    /// Line and column of the mistake, both from 1.
+    pub fn line_and_column(&self) -> (usize, usize) {
+        (self.line, self.column)
+    }
+
+    /// The message, then the line of the query with carets under the place.
+    pub fn render(&self) -> String {
+        let Some(source) = &self.source_line else { return self.to_string() };
+        let before = source.get(..self.column - 1).unwrap_or(source);
+        // Tabs stay tabs so that the caret lines up in a terminal.
+        let indent: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        let width = (self.position.end.saturating_sub(self.position.start)).max(1) as usize;
+        let marked = source.get(before.len()..).unwrap_or("").bytes().take(width).count().max(1);
+        let shown = source.get(before.len()..before.len() + marked).map_or(marked, |part| part.chars().count()).max(1);
+        format!("{self}\n  {source}\n  {indent}{}", "^".repeat(shown))
+    }
+}
+
+/// Why a query gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The text is not PromQL.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The query asks for something that cannot be: times, steps, durations, parameters.
+    #[error("{0}")]
+    BadQuery(String),
+    /// The expression cannot be evaluated on this data: many-to-many matching, duplicate label sets.
+    #[error("{0}")]
+    Execution(String),
+    /// A function or modifier that is switched off.
+    #[error("{what} is experimental and must be enabled with `experimental`")]
+    Experimental { what: String },
+    /// More samples than `max_samples` would be in memory.
+    #[error("query processing would load too many samples into memory in query execution; the limit is {limit}")]
+    TooManySamples { limit: usize },
+    /// More series than `max_series` were selected.
+    #[error("query selects more series than the limit of {limit}")]
+    TooManySeries { limit: usize },
+    /// The caller has gone away.
+    #[error("query was canceled in query execution")]
+    Canceled,
+    /// The caller's time is over.
+    #[error("query timed out in query execution")]
+    TimedOut,
+    /// The store failed.
+    #[error("failed to select series")]
+    Storage(#[from] SelectError),
+}

@@ -1,0 +1,212 @@
+//! Writes an expression back as normalised PromQL, which parses to the same tree.
+
+use std::fmt::{self, Display, Formatter, Write};
+
+use super::ast::{
+    Aggregate, At, Binary, Cardinality, Duration, DurationKind, Expr, ExprKind, Extension, NumberLiteral,
+    StringLiteral, TimeModifiers, VectorSelector,
+};
+use super::number::format_float_g;
+use crate::model::{METRIC_NAME, MatchOp, Quoted, format_duration_ms, is_legacy_label_name, is_legacy_metric_name};
+
+impl Display for Expr {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            ExprKind::Number(number) => number.fmt(f),
+            ExprKind::String(text) => text.fmt(f),
+            ExprKind::Vector(selector) => {
+                write_selector(f, selector)?;
+                write_modifiers(f, selector)
+            }
+            ExprKind::Matrix(matrix) => {
+                write_selector(f, &matrix.selector)?;
+                write!(f, "[{}]", matrix.range)?;
+                write_modifiers(f, &matrix.selector)
+            }
+            ExprKind::Subquery(subquery) => {
+                write!(f, "{}[{}:", subquery.expr, subquery.range)?;
+                if let Some(step) = &subquery.step {
+                    write!(f, "{step}")?;
+                }
+                f.write_char(']')?;
+                subquery.time.fmt(f)
+            }
+            ExprKind::Call(call) => {
+                write!(f, "{}(", call.function.name)?;
+                write_list(f, &call.args)?;
+                f.write_char(')')
+            }
+            ExprKind::Aggregate(aggregate) => aggregate.fmt(f),
+            ExprKind::Binary(binary) => binary.fmt(f),
+            ExprKind::Unary { negative, operand } => write!(f, "{}{operand}", if *negative { '-' } else { '+' }),
+            ExprKind::Paren(inner) => write!(f, "({inner})"),
+        }
+    }
+}
+
+impl Display for NumberLiteral {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let ms = self.value * 1000.0;
+        if self.is_duration && ms.fract() == 0.0 && ms.abs() < i64::MAX as f64 {
+            f.write_str(&format_duration_ms(ms as i64))
+        } else {
+            f.write_str(&format_float_g(self.value))
+        }
+    }
+}
+
+impl Display for StringLiteral {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for chunk in self.bytes.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                match c {
+                    '"' | '\\' => write!(f, "\\{c}")?,
+                    '\n' => f.write_str("\\n")?,
+                    '\t' => f.write_str("\\t")?,
+                    '\r' => f.write_str("\\r")?,
+                    c if (c as u32) < 0x20 || c as u32 == 0x7f => write!(f, "\\x{:02x}", c as u32)?,
+                    c => f.write_char(c)?,
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+fn write_selector(f: &mut Formatter<'_>, selector: &VectorSelector) -> fmt::Result {
+    let bare_name = selector.name.as_deref().filter(|n| is_legacy_metric_name(n));
+    f.write_str(bare_name.unwrap_or(""))?;
+    let mut parts: Vec<String> = Vec::new();
+    if let Some(name) = selector.name.as_deref().filter(|_| bare_name.is_none()) {
+        parts.push(Quoted(name).to_string());
+    }
+    // The matcher that the name itself made is not written twice.
+    let is_name = |m: &crate::model::Matcher| {
+        m.name == METRIC_NAME && m.op == MatchOp::Equal && selector.name.as_deref() == Some(m.value.as_str())
+    };
+    parts.extend(selector.matchers.iter().filter(|m| !is_name(m)).map(ToString::to_string));
+    if parts.is_empty() && bare_name.is_some() { Ok(()) } else { write!(f, "{{{}}}", parts.join(",")) }
+}
+
+fn write_modifiers(f: &mut Formatter<'_>, selector: &VectorSelector) -> fmt::Result {
+    match selector.extension {
+        Some(Extension::Anchored) => f.write_str(" anchored")?,
+        Some(Extension::Smoothed) => f.write_str(" smoothed")?,
+        None => {}
+    }
+    selector.time.fmt(f)
+}
+
+impl Display for TimeModifiers {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.at {
+            Some(At::TimeMs(ms)) => write!(
+                f,
+                " @ {}.{:03}",
+                if ms < 0 { format!("-{}", ms.unsigned_abs() / 1000) } else { (ms / 1000).to_string() },
+                ms.unsigned_abs() % 1000
+            )?,
+            Some(At::Start) => f.write_str(" @ start()")?,
+            Some(At::End) => f.write_str(" @ end()")?,
+            None => {}
+        }
+        match &self.offset {
+            Some(offset) => write!(f, " offset {offset}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Display for Duration {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            DurationKind::Literal(literal) => literal.fmt(f),
+            DurationKind::Step => f.write_str("step()"),
+            DurationKind::Range => f.write_str("range()"),
+            DurationKind::Sign { negative, operand } => write!(f, "{}{operand}", if *negative { '-' } else { '+' }),
+            DurationKind::Binary { op, lhs, rhs } => write!(f, "{lhs} {} {rhs}", op.as_str()),
+            DurationKind::MinOf(a, b) => write!(f, "min_of({a}, {b})"),
+            DurationKind::MaxOf(a, b) => write!(f, "max_of({a}, {b})"),
+            DurationKind::Paren(inner) => write!(f, "({inner})"),
+        }
+    }
+}
+
+impl Display for Aggregate {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.op.as_str())?;
+        if self.without {
+            write!(f, " without ({}) ", LabelList(&self.grouping))?;
+        } else if !self.grouping.is_empty() {
+            write!(f, " by ({}) ", LabelList(&self.grouping))?;
+        }
+        f.write_char('(')?;
+        if let Some(param) = &self.param {
+            write!(f, "{param}, ")?;
+        }
+        write!(f, "{})", self.expr)
+    }
+}
+
+impl Display for Binary {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.lhs, self.op.as_str())?;
+        if self.return_bool {
+            f.write_str(" bool")?;
+        }
+        let matching = &self.matching;
+        if matching.on
+            || !matching.labels.is_empty()
+            || matching.cardinality == Cardinality::ManyToOne
+            || matching.cardinality == Cardinality::OneToMany
+        {
+            write!(f, " {} ({})", if matching.on { "on" } else { "ignoring" }, LabelList(&matching.labels))?;
+        }
+        match matching.cardinality {
+            Cardinality::ManyToOne => write!(f, " group_left ({})", LabelList(&matching.include))?,
+            Cardinality::OneToMany => write!(f, " group_right ({})", LabelList(&matching.include))?,
+            Cardinality::OneToOne | Cardinality::ManyToMany => {}
+        }
+        match (matching.fill_left, matching.fill_right) {
+            (Some(left), Some(right)) if left.to_bits() == right.to_bits() => {
+                write!(f, " fill ({})", format_float_g(left))?;
+            }
+            (left, right) => {
+                for (name, value) in [("fill_left", left), ("fill_right", right)] {
+                    if let Some(value) = value {
+                        write!(f, " {name} ({})", format_float_g(value))?;
+                    }
+                }
+            }
+        }
+        write!(f, " {}", self.rhs)
+    }
+}
+
+struct LabelList<'a>(&'a [String]);
+
+impl Display for LabelList<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (index, label) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            if is_legacy_label_name(label) { f.write_str(label)? } else { Quoted(label).fmt(f)? }
+        }
+        Ok(())
+    }
+}
+
+fn write_list(f: &mut Formatter<'_>, items: &[Expr]) -> fmt::Result {
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            f.write_str(", ")?;
+        }
+        item.fmt(f)?;
+    }
+    Ok(())
+}
