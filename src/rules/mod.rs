@@ -1,1 +1,5 @@
 //! Recording and alerting rules as one graph.
+
+mod file;
+mod problem;
+mod template;
