@@ -2,3 +2,4 @@
 
 mod rivet_inventory;
 mod tsdb;
+mod notify_config;
