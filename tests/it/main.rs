@@ -1,1 +1,5 @@
 //! The integration tests, one binary so that they link once; each module is one subject.
+
+mod dashboards;
+mod dashboards_lint;
+mod dashboards_schema;
