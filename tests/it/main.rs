@@ -3,3 +3,4 @@
 mod dashboards;
 mod dashboards_lint;
 mod dashboards_schema;
+mod rivet_inventory;
