@@ -1,5 +1,8 @@
 //! The integration tests, one binary so that they link once; each module is one subject.
 
+mod dashboards;
+mod dashboards_lint;
+mod dashboards_schema;
 mod rivet_inventory;
 mod tsdb;
 mod notify_config;
