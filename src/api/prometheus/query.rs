@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::extract;
 use axum::response::Response;
-use serde::Serialize as _;
 
 use super::answer::{ApiError, success, success_raw, write_f64, write_time};
 use super::params::Params;
@@ -231,7 +230,7 @@ fn write_histogram_point(out: &mut Vec<u8>, t: TimestampMs, histogram: &FloatHis
     quoted(out, histogram.count);
     out.extend_from_slice(br#","sum":"#);
     quoted(out, histogram.sum);
-    let buckets: Vec<_> = promql::buckets(histogram).into_iter().filter(|b| b.count != 0.0).collect();
+    let buckets: Vec<_> = histogram.buckets().into_iter().filter(|b| b.count != 0.0).collect();
     if !buckets.is_empty() {
         out.extend_from_slice(br#","buckets":"#);
         write_list(out, &buckets, |out, bucket| {
