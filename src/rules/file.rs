@@ -161,7 +161,11 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_collected_and_bad_yaml_is_placed() {
-        let file = RuleFile::parse("f", "groups:\n- name: a\n  ownership: {x: [1]}\n  rules:\n  - alert: Y\n    exp: 1\nextra: 2\n").unwrap();
+        let file = RuleFile::parse(
+            "f",
+            "groups:\n- name: a\n  ownership: {x: [1]}\n  rules:\n  - alert: Y\n    exp: 1\nextra: 2\n",
+        )
+        .unwrap();
         assert_eq!(file.unknown[0].value, "extra");
         assert_eq!(line_of(&file.groups[0].value.unknown[0]), Some(3));
         assert_eq!(file.groups[0].value.rules[0].value.unknown[0].value, "exp");
