@@ -1,0 +1,61 @@
+//! The `engine:` section: what the data cannot tell about the engine is asked for, not guessed.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::model::Problem;
+
+/// The engine's database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    Postgres,
+    #[serde(alias = "file_system")]
+    Rocksdb,
+    Foundationdb,
+}
+
+impl Backend {
+    /// The value of the label `backend`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Rocksdb => "rocksdb",
+            Self::Foundationdb => "foundationdb",
+        }
+    }
+}
+
+/// What the operator tells of the engine.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineConfig {
+    /// `postgres`, `rocksdb` or `foundationdb`; decides what is expected of the number of nodes.
+    pub backend: Option<Backend>,
+    /// How many engine nodes there should be; fewer for ten minutes is a page.
+    pub expected_instances: Option<u32>,
+    /// Where callers reach the engine, such as `https://rivet.example.com`.
+    pub public_url: Option<String>,
+    /// File with the engine's admin token, for what the engine tells only with it. Optional.
+    pub admin_token_file: Option<PathBuf>,
+    /// The engine's `RIVET_OTEL_SAMPLER_RATIO`, which no span carries; its own default is 0.001.
+    pub sampler_ratio: Option<f64>,
+    /// Folder of the engine's RocksDB, whose free space is watched.
+    pub data_dir: Option<PathBuf>,
+}
+
+impl EngineConfig {
+    /// Refuses ratios outside (0, 1] and zero nodes.
+    pub fn validate(&self, at: &str, problems: &mut Vec<Problem>) {
+        if let Some(ratio) = self.sampler_ratio.filter(|r| !(*r > 0.0 && *r <= 1.0)) {
+            problems.push(Problem::new(format!("{at}.sampler_ratio"), format!("must be above 0 and at most 1, got {ratio}")));
+        }
+        if self.expected_instances == Some(0) {
+            problems.push(Problem::new(format!("{at}.expected_instances"), "must be at least 1, got 0"));
+        }
+        if self.backend == Some(Backend::Rocksdb) && self.expected_instances.is_some_and(|n| n > 1) {
+            problems.push(Problem::new(format!("{at}.expected_instances"), "must be 1 where `backend` is `rocksdb`"));
+        }
+    }
+}
