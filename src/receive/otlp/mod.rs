@@ -1,1 +1,4 @@
 //! OTLP over gRPC and HTTP: decode, translate, answer.
+
+pub mod json;
+pub mod translate;

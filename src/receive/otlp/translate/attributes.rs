@@ -110,9 +110,11 @@ fn json_of(value: &AnyValue) -> serde_json::Value {
         Some(Value::IntValue(n)) => (*n).into(),
         Some(Value::DoubleValue(n)) => serde_json::Number::from_f64(*n).map_or(number_text(*n).into(), Into::into),
         Some(Value::ArrayValue(list)) => list.values.iter().map(json_of).collect(),
-        Some(Value::KvlistValue(map)) => {
-            map.values.iter().map(|kv| (kv.key.clone(), kv.value.as_ref().map_or_else(Default::default, json_of))).collect()
-        }
+        Some(Value::KvlistValue(map)) => map
+            .values
+            .iter()
+            .map(|kv| (kv.key.clone(), kv.value.as_ref().map_or_else(Default::default, json_of)))
+            .collect(),
         None => serde_json::Value::Null,
         _ => text_of(value).into_owned().into(),
     }

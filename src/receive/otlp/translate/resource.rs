@@ -43,10 +43,11 @@ pub fn source_of(attributes: &[KeyValue], peer: Option<IpAddr>, options: &Option
         Some(namespace) => format!("{namespace}/{service}"),
         None => service.clone(),
     };
-    let instance = INSTANCE.iter().find_map(|key| find(key)).unwrap_or_else(|| match peer.map(|ip| ip.to_canonical()) {
-        Some(ip) if !ip.is_loopback() => ip.to_string(),
-        _ => options.local_instance.clone(),
-    });
+    let instance =
+        INSTANCE.iter().find_map(|key| find(key)).unwrap_or_else(|| match peer.map(|ip| ip.to_canonical()) {
+            Some(ip) if !ip.is_loopback() => ip.to_string(),
+            _ => options.local_instance.clone(),
+        });
     let mut extra: Vec<(String, String)> = EXTRA
         .iter()
         .filter_map(|(label, keys)| Some(((*label).to_owned(), keys.iter().find_map(|key| find(key))?)))
@@ -71,4 +72,11 @@ pub(super) fn is_identifying(key: &str) -> bool {
 pub(super) fn flag(attributes: &[KeyValue], key: &str) -> bool {
     let value = attributes.iter().find(|a| a.key == key).and_then(|a| a.value.as_ref());
     matches!(value.and_then(|v| v.value.as_ref()), Some(Value::BoolValue(true)))
+}
+
+/// The identity that another rivetwatch sent: exactly the attributes that are there, nothing made up.
+pub(super) fn exact_identity(attributes: &[KeyValue]) -> Vec<(String, String)> {
+    let names = [("job", "service.name"), ("instance", "service.instance.id")];
+    let value = |key: &str| attributes.iter().find(|a| a.key == key)?.value.as_ref();
+    names.iter().filter_map(|(label, key)| Some(((*label).to_owned(), text_of(value(key)?).into_owned()))).collect()
 }

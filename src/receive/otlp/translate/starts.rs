@@ -48,12 +48,13 @@ impl StartTimes {
         watched.seen_at = now;
         let mut went_back = false;
         for (series, start) in probes {
+            let has_room = watched.latest_starts.len() < PROBES_MAX;
             match watched.latest_starts.iter_mut().find(|(known, _)| known == series) {
                 Some((_, latest)) => {
                     went_back |= start < latest;
                     *latest = *start;
                 }
-                None if watched.latest_starts.len() < PROBES_MAX => watched.latest_starts.push((*series, *start)),
+                None if has_room => watched.latest_starts.push((*series, *start)),
                 None => {}
             }
         }
