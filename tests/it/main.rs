@@ -3,4 +3,5 @@
 mod dashboards;
 mod dashboards_lint;
 mod dashboards_schema;
+mod export;
 mod rivet_inventory;
