@@ -5,4 +5,6 @@
 //! Always: the same input gives the same bytes, and nothing is read from the network or a clock.
 
 pub mod dashboards;
+pub mod relabel;
+pub mod rules;
 pub mod yaml;

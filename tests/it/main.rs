@@ -4,6 +4,7 @@ mod dashboards;
 mod dashboards_lint;
 mod dashboards_schema;
 mod otlp_golden;
+mod export;
 mod rivet_inventory;
 mod tsdb;
 mod notify_config;
