@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
-use crate::clock::SharedClock;
+use crate::clock::Clock;
 use crate::promql;
 use crate::storage::Select;
 
@@ -34,7 +34,7 @@ pub struct State(Arc<Shared>);
 pub struct Shared {
     pub storage: Arc<dyn Select>,
     pub engine: Arc<promql::Engine>,
-    pub clock: SharedClock,
+    pub clock: Clock,
     pub query: QueryConfig,
     /// One permit for each query that may run at once.
     pub query_slots: Arc<Semaphore>,

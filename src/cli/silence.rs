@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::CliError;
 use super::client::AgentArgs;
 use super::output::{Output, print_table};
-use crate::clock::Clock;
 use crate::model::{TimestampMs, parse_duration_ms};
 
 /// Arguments of `silence`.
@@ -58,7 +57,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             let length = parse_duration_ms(&duration).filter(|ms| *ms > 0).ok_or_else(|| {
                 CliError::Usage(format!("`--duration` must be a duration such as 30m or 2h, got `{duration}`"))
             })?;
-            let now: TimestampMs = crate::app::clock::WallClock.now();
+            let now: TimestampMs = crate::app::clock::wall().now();
             let body = json!({
                 "matchers": matchers, "startsAt": now.to_rfc3339(), "endsAt": now.plus_ms(length).to_rfc3339(),
                 "createdBy": author, "comment": comment,
