@@ -43,11 +43,9 @@ impl Clock {
         }
     }
 
-    /// Sleeps until the next multiple of `interval_ms` that lies `offset_ms` past one; returns that time.
-    pub async fn sleep_until_tick(&self, interval_ms: i64, offset_ms: i64) -> TimestampMs {
-        let at = next_tick(self.now(), interval_ms, offset_ms);
-        self.sleep_until(at).await;
-        at
+    /// Sleeps until the next multiple of `interval_ms` that lies `offset_ms` past one.
+    pub async fn sleep_until_tick(&self, interval_ms: i64, offset_ms: i64) {
+        self.sleep_until(next_tick(self.now(), interval_ms, offset_ms)).await;
     }
 }
 
