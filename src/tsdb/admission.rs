@@ -206,6 +206,11 @@ impl Admission {
         self.next_log_ref = self.next_log_ref.max(log_ref + 1);
     }
 
+    /// The number that the next new series gets in the log.
+    pub fn next_log_ref(&self) -> u64 {
+        self.next_log_ref
+    }
+
     /// Bytes of memory of this view.
     pub fn size_bytes(&self) -> usize {
         // The table holds a slot and a byte of hash for each place, and keeps an eighth of them free.

@@ -103,11 +103,9 @@ impl Head {
         slots.into_iter().filter_map(|slot| visible.at(slot)).filter(|series| series.overlaps(range)).cloned().collect()
     }
 
-    /// All series with their slots, as they are at this moment.
-    pub fn all(&self) -> Vec<(Slot, Arc<Series>)> {
-        let visible = self.visible.read();
-        let slots = (0..).zip(&visible.series);
-        slots.filter_map(|(slot, series)| Some((slot, Arc::clone(series.as_ref()?)))).collect()
+    /// All series, as they are at this moment.
+    pub fn all(&self) -> Vec<Arc<Series>> {
+        self.visible.read().series.iter().flatten().cloned().collect()
     }
 
     /// The series in a slot.

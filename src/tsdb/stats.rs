@@ -1,6 +1,6 @@
 //! What the store counts of its own work.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::Tsdb;
 use crate::model::{Counter, Gauge, StatRow, Stats};
@@ -115,6 +115,84 @@ impl Stats for Tsdb {
                 level(self.settings().queue_points),
             ),
         ]);
+        rows.extend(self.wal_rows());
         rows
+    }
+}
+
+impl Tsdb {
+    fn wal_rows(&self) -> Vec<StatRow> {
+        let wal = self.wal_counters();
+        let report = self.replay_report();
+        let level = |number: &AtomicU64| number.load(Ordering::Relaxed) as f64;
+        let segments = match self.settings().dir {
+            Some(_) => level(&wal.last_segment) - level(&wal.first_segment) + 1.0,
+            None => 0.0,
+        };
+        vec![
+            StatRow::counter("rivetwatch_wal_written_bytes_total", "Bytes written to the log.", wal.bytes.get()),
+            StatRow::counter(
+                "rivetwatch_wal_writes_total",
+                "Writes to the log, each of one or more commits.",
+                wal.writes.get(),
+            ),
+            StatRow::counter(
+                "rivetwatch_wal_write_failures_total",
+                "Writes to the log that failed; their batches were refused as retryable.",
+                wal.write_failures.get(),
+            ),
+            StatRow::counter("rivetwatch_wal_fsyncs_total", "Times the log was forced to disk.", wal.fsyncs.get()),
+            StatRow::counter(
+                "rivetwatch_wal_fsync_failures_total",
+                "Times the log could not be forced to disk.",
+                wal.fsync_failures.get(),
+            ),
+            StatRow::counter(
+                "rivetwatch_wal_checkpoints_total",
+                "Checkpoints of the log written.",
+                wal.checkpoints.get(),
+            ),
+            StatRow::counter(
+                "rivetwatch_wal_checkpoint_failures_total",
+                "Checkpoints of the log that could not be written.",
+                wal.checkpoint_failures.get(),
+            ),
+            StatRow::gauge(
+                "rivetwatch_wal_checkpoint_bytes",
+                "Size of the last checkpoint since the start.",
+                level(&wal.checkpoint_bytes),
+            ),
+            StatRow::gauge(
+                "rivetwatch_wal_uncovered_bytes",
+                "Size of the log that no checkpoint covers.",
+                level(&wal.uncovered_bytes),
+            ),
+            StatRow::gauge("rivetwatch_wal_segments", "Segments of the log on disk.", segments),
+            StatRow::counter(
+                "rivetwatch_wal_truncated_bytes_total",
+                "Bytes of interrupted writes cut off the end of the log at the start.",
+                report.torn_bytes,
+            ),
+            StatRow::counter(
+                "rivetwatch_wal_truncations_total",
+                "Starts that found an interrupted write at the end of the log.",
+                u64::from(report.torn_bytes > 0),
+            ),
+            StatRow::counter(
+                "rivetwatch_wal_corruptions_total",
+                "Damaged places found in the log at the start.",
+                report.damages,
+            ),
+            StatRow::counter(
+                "rivetwatch_wal_replayed_samples_total",
+                "Samples read from the log at the start.",
+                report.samples,
+            ),
+            StatRow::counter(
+                "rivetwatch_wal_replayed_samples_unknown_series_total",
+                "Samples in the log whose series was lost to damage.",
+                report.samples_unknown_series,
+            ),
+        ]
     }
 }

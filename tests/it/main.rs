@@ -8,3 +8,4 @@ mod export;
 mod rivet_inventory;
 mod tsdb;
 mod notify_config;
+mod tsdb_wal;

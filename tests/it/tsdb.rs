@@ -1,5 +1,8 @@
 //! The store through its two doors: what is stored, refused, counted and given back.
 
+// Helpers of tests fail by panicking, as the tests do.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,25 +17,25 @@ use rivetwatch::tsdb::{Settings, Tsdb};
 /// 2026-11-23T17:04:28Z, so that times look like times.
 const START: i64 = 1_795_453_468_000;
 
-fn at(seconds: i64) -> TimestampMs {
+pub(crate) fn at(seconds: i64) -> TimestampMs {
     TimestampMs(START + seconds * 1_000)
 }
 
-fn labels(name: &str, pairs: &[(&str, &str)]) -> Labels {
+pub(crate) fn labels(name: &str, pairs: &[(&str, &str)]) -> Labels {
     let name = [("__name__", name)];
     Labels::from_pairs(name.iter().chain(pairs).map(|(n, v)| (n.to_string(), v.to_string())))
 }
 
-fn point(labels: &Labels, seconds: i64, v: f64) -> Point {
+pub(crate) fn point(labels: &Labels, seconds: i64, v: f64) -> Point {
     Point { labels: labels.clone(), t: at(seconds), value: Value::Float(v) }
 }
 
-fn commit(tsdb: &Tsdb, points: Vec<Point>) -> Receipt {
+pub(crate) fn commit(tsdb: &Tsdb, points: Vec<Point>) -> Receipt {
     tsdb.commit(Batch { points, ..Batch::default() }).wait().unwrap()
 }
 
 /// Everything that passes, with bits instead of floats so that a NaN equals itself.
-fn dump(tsdb: &Tsdb, matchers: &[Matcher], range: TimeRange) -> BTreeMap<Labels, Vec<(i64, u64)>> {
+pub(crate) fn dump(tsdb: &Tsdb, matchers: &[Matcher], range: TimeRange) -> BTreeMap<Labels, Vec<(i64, u64)>> {
     let mut set = tsdb.select(matchers, range).unwrap();
     let (mut data, mut out) = (SeriesData::default(), BTreeMap::new());
     while let Some(labels) = set.next_into(&mut data).unwrap() {
@@ -42,7 +45,7 @@ fn dump(tsdb: &Tsdb, matchers: &[Matcher], range: TimeRange) -> BTreeMap<Labels,
     out
 }
 
-fn stat(tsdb: &Tsdb, name: &str, label: Option<(&str, &str)>) -> f64 {
+pub(crate) fn stat(tsdb: &Tsdb, name: &str, label: Option<(&str, &str)>) -> f64 {
     let matches = |row: &&rivetwatch::model::StatRow| {
         row.name == name && label.is_none_or(|(n, v)| row.labels.iter().any(|(rn, rv)| *rn == n && rv == v))
     };
@@ -190,7 +193,7 @@ fn series_without_a_sample_in_the_range_are_passed_over() {
         vec![point(&gappy, 0, 1.0), point(&gappy, 100, 1.0), point(&steady, 0, 1.0), point(&steady, 50, 2.0)],
     );
     let middle = TimeRange { from: at(40), to: at(60) };
-    assert_eq!(tsdb.series(&[], middle).unwrap(), [steady.clone()]);
+    assert_eq!(tsdb.series(&[], middle).unwrap(), std::slice::from_ref(&steady));
     assert_eq!(dump(&tsdb, &[], middle), BTreeMap::from([(steady, vec![(at(50).0, 2f64.to_bits())])]));
     assert_eq!(tsdb.label_names(&[], TimeRange::ALL).unwrap(), ["__name__", "job"]);
     assert_eq!(tsdb.label_values("__name__", &[], TimeRange::ALL).unwrap(), ["gappy", "steady"]);
@@ -205,7 +208,7 @@ fn a_reader_never_sees_half_a_commit() {
     never_sees_half_a_commit(&Tsdb::in_memory(Settings::default()));
 }
 
-fn never_sees_half_a_commit(tsdb: &Tsdb) {
+pub(crate) fn never_sees_half_a_commit(tsdb: &Tsdb) {
     let series: Vec<_> = (0..50).map(|n| labels("m", &[("n", &n.to_string())])).collect();
     let done = AtomicBool::new(false);
     let matchers = [Matcher::equal("__name__", "m")];
