@@ -1,3 +1,4 @@
 //! The integration tests, one binary so that they link once; each module is one subject.
 
 mod rivet_inventory;
+mod scrape;
