@@ -9,3 +9,4 @@ mod rivet_inventory;
 mod tsdb;
 mod notify_config;
 mod tsdb_wal;
+mod scrape;
