@@ -1,0 +1,38 @@
+//! The rules that ship with the agent, embedded from `alerts/`.
+//!
+//! Out: one [`Source`] for each file. Always: every rule file in `alerts/` is listed here; a test compares.
+
+use super::load::Source;
+
+/// File name and text.
+const FILES: &[(&str, &str)] = &[];
+
+/// The embedded rule files, in order of their names.
+pub fn sources() -> Vec<Source> {
+    FILES.iter().map(|(name, text)| Source { name: format!("builtin/{name}"), text: (*text).to_owned() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::load::{Tuning, load};
+
+    #[test]
+    fn every_file_in_alerts_is_embedded() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts");
+        let mut on_disk: Vec<String> = std::fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name.ends_with(".yaml"))
+            .collect();
+        on_disk.sort();
+        assert_eq!(FILES.iter().map(|(name, _)| *name).collect::<Vec<_>>(), on_disk);
+    }
+
+    #[test]
+    fn embedded_rules_load_without_a_warning() {
+        let set = load(&sources(), &Tuning { refuse_duplicates: true, ..Tuning::default() }).unwrap();
+        assert!(set.warnings.is_empty(), "{:?}", set.warnings);
+    }
+}
