@@ -16,8 +16,8 @@ use super::index::{Index, Slot};
 use super::series::Series;
 use crate::model::{Labels, Matcher, Metadata, TimeRange, TimestampMs};
 
-/// Families whose metadata is kept; an engine has a few hundred.
-pub(super) const FAMILIES_MAX: usize = 20_000;
+/// Families whose metadata is kept, further ones go without; an engine has a few hundred.
+const FAMILIES_MAX: usize = 20_000;
 
 /// Slots visited under one hold of the write lock while old chunks are dropped: well below a millisecond.
 const SWEEP_SLOTS: usize = 2_048;
@@ -209,6 +209,9 @@ impl Visible {
     }
 
     fn put_metadata(&mut self, family: String, metadata: Metadata) {
+        if self.metadata.len() >= FAMILIES_MAX && !self.metadata.contains_key(&family) {
+            return;
+        }
         let size = |m: &Metadata| size_of::<(String, Metadata)>() + m.help.len() + m.unit.len();
         self.metadata_bytes += family.len() + size(&metadata);
         let replaced = self.metadata.insert(family, metadata);

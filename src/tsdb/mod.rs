@@ -60,7 +60,7 @@ enum Door {
 impl Tsdb {
     /// Opens the store in `settings.dir`, with what its log holds; without a directory, [`Tsdb::in_memory`].
     ///
-    /// Blocks until the log is read. Damage in the log is not an error: see [`Tsdb::replay_report`].
+    /// Blocks until the log is read; what has aged out meanwhile goes with the first [`Tsdb::maintain`]. Damage in the log is not an error: see [`Tsdb::replay_report`].
     ///
     /// # Errors
     /// The directory is in use by another store, or cannot be read or written, or is of a later release.
@@ -85,7 +85,7 @@ impl Tsdb {
     /// Tells the store the time: drops samples older than the retention and series that have none left, and writes
     /// a checkpoint of the log where one is due.
     ///
-    /// To be called regularly (once a minute does), on a thread that may be held: the checkpoint of 100,000 series
+    /// To be called once right after the start and then regularly (once a minute does), on a thread that may be held: the checkpoint of 100,000 series
     /// takes about a second. Batches are committed all the while.
     pub fn maintain(&self, now: TimestampMs) {
         let _one_at_a_time = self.maintenance.lock();
@@ -104,6 +104,14 @@ impl Tsdb {
         match &self.door {
             Door::Inline(writer) => drop(writer.lock().take()),
             Door::Thread(thread) => thread.close(),
+        }
+    }
+
+    /// Whether batches can be taken: not closed, and the writer has not died. For liveness checks.
+    pub fn is_writable(&self) -> bool {
+        match &self.door {
+            Door::Inline(writer) => writer.lock().is_some(),
+            Door::Thread(thread) => thread.is_running(),
         }
     }
 

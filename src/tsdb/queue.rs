@@ -99,6 +99,11 @@ impl WriterThread {
         answered.recv().ok().flatten()
     }
 
+    /// Whether the thread runs: it ends by [`WriterThread::close`], or by a bug.
+    pub fn is_running(&self) -> bool {
+        self.handle.lock().as_ref().is_some_and(|handle| !handle.is_finished())
+    }
+
     /// Lets the writer finish what waits, forces the log to disk, and ends the thread.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Release);

@@ -118,8 +118,9 @@ impl Series {
 
     /// Whether [`Series::drop_before`] would change anything.
     pub fn has_chunks_before(&self, cutoff: TimestampMs) -> bool {
-        self.views().any(|view| view.last_t < cutoff.0)
-            || self.histogram_runs().any(|run| run.last().is_some_and(|(t, _)| *t < cutoff))
+        // The oldest of each kind comes first.
+        self.views().next().is_some_and(|view| view.last_t < cutoff.0)
+            || self.histogram_runs().next().is_some_and(|run| run.last().is_some_and(|(t, _)| *t < cutoff))
     }
 
     /// Whether there is no sample.

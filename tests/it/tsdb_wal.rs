@@ -54,7 +54,17 @@ fn add(model: &mut Samples, points: &[Point]) {
 
 #[test]
 fn everything_is_there_again_after_a_restart() {
+    everything_comes_back(false);
+}
+
+#[test]
+fn everything_is_there_again_from_a_checkpoint() {
+    everything_comes_back(true);
+}
+
+fn everything_comes_back(through_checkpoint: bool) {
     let dir = tempfile::tempdir().unwrap();
+    let open = |dir: &Path| Tsdb::open(Settings { checkpoint_after_bytes: 17, ..settings(dir) }).unwrap();
     let (up, latency) = (labels("up", &[("job", "rivet")]), labels("latency", &[]));
     let histogram = Arc::new(FloatHistogram { count: 3.0, positive_buckets: vec![1.0, 2.0], ..Default::default() });
     let metadata = Metadata { kind: MetricKind::Gauge, help: "Whether.".into(), unit: String::new() };
@@ -74,6 +84,11 @@ fn everything_is_there_again_after_a_restart() {
     commit(&tsdb, vec![point(&up, 14, 1.0)]);
     let (before, totals) = (everything(&tsdb), tsdb.totals());
     assert_eq!(totals.received, 12);
+    if through_checkpoint {
+        tsdb.maintain(at(15));
+        assert!(files(dir.path()).iter().any(|path| path.extension().unwrap() == "checkpoint"));
+        assert!(!dir.path().join("00000001.wal").exists(), "the covered segment is gone");
+    }
     drop(tsdb);
 
     let tsdb = open(dir.path());
@@ -300,6 +315,49 @@ fn a_full_queue_refuses_whole_batches_and_every_ticket_is_answered() {
     // Rows keep their names and labels from call to call.
     let shape = || tsdb.rows().into_iter().map(|row| (row.name, row.labels)).collect::<Vec<_>>();
     assert_eq!(shape(), shape());
+}
+
+/// Scenario: four threads commit at once, so that groups form, while another maintains.
+/// Guarantee: an answered batch is visible at once, and all of them are there after a restart.
+#[test]
+fn batches_of_many_threads_are_visible_once_answered_and_all_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let tsdb = Tsdb::open(Settings { checkpoint_after_bytes: 17, ..settings(dir.path()) }).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let tsdb = &tsdb;
+            scope.spawn(move || {
+                let series = labels("m", &[("thread", &thread.to_string())]);
+                let matchers = [rivetwatch::model::Matcher::equal("thread", thread.to_string())];
+                for n in 0..200 {
+                    assert_eq!(commit(tsdb, vec![point(&series, n, n as f64)]).stored, 1);
+                    assert_eq!(dump(tsdb, &matchers, TimeRange::ALL)[&series].len(), n as usize + 1);
+                }
+            });
+        }
+        scope.spawn(|| (0..20).for_each(|n| tsdb.maintain(at(n))));
+    });
+    let before = everything(&tsdb);
+    assert_eq!(before.values().map(Vec::len).collect::<Vec<_>>(), [200; 4]);
+    drop(tsdb);
+    let tsdb = open(dir.path());
+    assert_eq!(everything(&tsdb), before);
+    assert_eq!(tsdb.totals().stored, 800);
+}
+
+#[test]
+fn a_closed_store_says_so_and_gives_the_directory_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let tsdb = open(dir.path());
+    assert!(tsdb.is_writable());
+    let ticket = tsdb.commit(Batch { points: vec![point(&labels("up", &[]), 0, 1.0)], ..Batch::default() });
+    tsdb.flush_and_close();
+    assert_eq!(ticket.wait().unwrap().stored, 1, "what waited was committed");
+    assert!(!tsdb.is_writable());
+    assert!(matches!(tsdb.commit(Batch::default()).wait(), Err(AppendError::Closed)));
+    assert_eq!(everything(&tsdb).len(), 1);
+    tsdb.maintain(at(0));
+    assert_eq!(everything(&open(dir.path())).len(), 1);
 }
 
 #[derive(Clone, Debug)]

@@ -148,6 +148,9 @@ impl Wal {
 
     fn write_buffer(&mut self) -> io::Result<()> {
         let len = self.buffer.len() as u64;
+        if len == 0 {
+            return Ok(());
+        }
         let is_full = self.segment.len + len > self.segment_bytes && self.segment.len > segment::HEADER_BYTES as u64;
         if is_full || self.segment.is_broken() {
             self.begin_segment()?;
