@@ -118,19 +118,22 @@ impl Redactor {
         }
     }
 
-    /// Takes secrets out of a metrics request; `raw` is the message it was decoded from. Says whether any was found.
-    pub fn metrics(&self, raw: &[u8], request: &mut ExportMetricsServiceRequest) -> bool {
-        self.is_suspicious(raw) && walk::Walk::new(self).metrics(request)
+    /// Takes secrets out of a metrics request. Says whether any was found.
+    ///
+    /// `raw` is the protobuf message it was decoded from; `None`, for messages that were JSON with its escapes,
+    /// visits every text.
+    pub fn metrics(&self, raw: Option<&[u8]>, request: &mut ExportMetricsServiceRequest) -> bool {
+        raw.is_none_or(|raw| self.is_suspicious(raw)) && walk::Walk::new(self).metrics(request)
     }
 
     /// Takes secrets out of a trace request; see [`Redactor::metrics`].
-    pub fn traces(&self, raw: &[u8], request: &mut ExportTraceServiceRequest) -> bool {
-        self.is_suspicious(raw) && walk::Walk::new(self).traces(request)
+    pub fn traces(&self, raw: Option<&[u8]>, request: &mut ExportTraceServiceRequest) -> bool {
+        raw.is_none_or(|raw| self.is_suspicious(raw)) && walk::Walk::new(self).traces(request)
     }
 
     /// Takes secrets out of a logs request; see [`Redactor::metrics`].
-    pub fn logs(&self, raw: &[u8], request: &mut ExportLogsServiceRequest) -> bool {
-        self.is_suspicious(raw) && walk::Walk::new(self).logs(request)
+    pub fn logs(&self, raw: Option<&[u8]>, request: &mut ExportLogsServiceRequest) -> bool {
+        raw.is_none_or(|raw| self.is_suspicious(raw)) && walk::Walk::new(self).logs(request)
     }
 
     fn count(&self, kind: SecretKind, key: &str) {

@@ -197,9 +197,9 @@ proptest! {
         let raw = (metrics.encode_to_vec(), traces.encode_to_vec(), logs.encode_to_vec());
         prop_assert!(holds(&raw.0, &token) || holds(&raw.1, &token) || holds(&raw.2, &token), "nothing was planted");
         let redactor = Redactor::default();
-        redactor.metrics(&raw.0, &mut metrics);
-        redactor.traces(&raw.1, &mut traces);
-        redactor.logs(&raw.2, &mut logs);
+        redactor.metrics(Some(&raw.0), &mut metrics);
+        redactor.traces(Some(&raw.1), &mut traces);
+        redactor.logs(Some(&raw.2), &mut logs);
         for clean in [metrics.encode_to_vec(), traces.encode_to_vec(), logs.encode_to_vec()] {
             prop_assert!(!holds(&clean, &token), "{token} survived in {planted:?}");
         }
