@@ -85,7 +85,7 @@ pub(super) struct Wal {
     checkpoint_after_bytes: u64,
     counters: Arc<WalCounters>,
     /// Held as long as the log is open.
-    _lock: File,
+    _lock: DirLock,
 }
 
 impl Wal {
@@ -228,8 +228,20 @@ pub(super) fn run_checkpoint(job: CheckpointJob, counters: &WalCounters) {
     }
 }
 
-/// Takes the directory for this process, until the file is closed.
-fn lock(dir: &Path) -> Result<File, OpenError> {
+/// Keeps the directory for this store.
+#[derive(Debug)]
+struct DirLock(File);
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child process that is just being started holds a copy of it for a moment.
+        // A failure leaves what closing does.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Takes the directory, until the lock is dropped or the process ends.
+fn lock(dir: &Path) -> Result<DirLock, OpenError> {
     let path = dir.join("lock");
     let mut file = File::options()
         .create(true)
@@ -250,5 +262,5 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     // The number is for the person who meets the lock; the lock itself is the kernel's.
     let noted = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     noted.map_err(io_error("write", &path))?;
-    Ok(file)
+    Ok(DirLock(file))
 }
