@@ -3,19 +3,23 @@
 //! In:  a validated configuration and a clock.   Out: a running agent with the addresses it really bound.
 //! Always: a busy port or a broken store fails the start, not the run; receivers stop first, the store last.
 
+mod agent;
 mod arrivals;
 pub mod clock;
+mod intake;
 mod judge;
 mod metrics;
 mod origin;
 mod own_series;
-mod routes;
+//LATERmod routes;
 mod tasks;
+mod views;
 
 use std::error::Error;
 
+pub use agent::{Addresses, App, StartError};
 pub use origin::Origin;
-pub use routes::{notify_settings, replay_routes};
+//LATERpub use routes::{notify_settings, replay_routes};
 
 /// An error and its causes in one line, outermost first; a cause that the text before it already says is left out.
 pub fn chain(error: &dyn Error) -> String {

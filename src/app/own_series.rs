@@ -70,9 +70,7 @@ fn configured(config: &Config, local: &Local) -> Vec<(Labels, f64)> {
     if let Some(n) = config.engine.expected_instances {
         push("rivet_config_expected_instances", &[], f64::from(n));
     }
-    if let Some(ratio) = config.engine.sampler_ratio {
-        push("rivet_config_sampler_ratio", &[], ratio);
-    }
+    push("rivet_config_sampler_ratio", &[], config.receive.spans.sampler_ratio);
     for host in &config.capacity.actor_hosts {
         let pool = ("pool_name", host.pool.as_str());
         if let Some(rate) = host.allowed_rate() {

@@ -51,7 +51,9 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         Format::Configmap => {
             let mut settings = ConfigMapSettings::default();
             settings.namespace = namespace.or(settings.namespace);
-            settings.folder = folder.or(settings.folder);
+            if let Some(folder) = folder {
+                settings.folder = folder;
+            }
             print!("{}", dashboards::config_map(&settings).map_err(|e| CliError::failed(&e))?);
         }
     }

@@ -39,18 +39,13 @@ pub struct EngineConfig {
     pub public_url: Option<String>,
     /// File with the engine's admin token, for what the engine tells only with it. Optional.
     pub admin_token_file: Option<PathBuf>,
-    /// The engine's `RIVET_OTEL_SAMPLER_RATIO`, which no span carries; its own default is 0.001.
-    pub sampler_ratio: Option<f64>,
     /// Folder of the engine's RocksDB, whose free space is watched.
     pub data_dir: Option<PathBuf>,
 }
 
 impl EngineConfig {
-    /// Refuses ratios outside (0, 1] and zero nodes.
+    /// Refuses zero nodes, and several on RocksDB.
     pub fn validate(&self, at: &str, problems: &mut Vec<Problem>) {
-        if let Some(ratio) = self.sampler_ratio.filter(|r| !(*r > 0.0 && *r <= 1.0)) {
-            problems.push(Problem::new(format!("{at}.sampler_ratio"), format!("must be above 0 and at most 1, got {ratio}")));
-        }
         if self.expected_instances == Some(0) {
             problems.push(Problem::new(format!("{at}.expected_instances"), "must be at least 1, got 0"));
         }
