@@ -131,6 +131,7 @@ impl App {
             stats: judge_stats,
             interval_ms,
             sources_ready_at: clock.now().plus_ms(2 * slowest),
+            failing: Mutex::default(),
         };
         let mut judging = Stage::new("judge");
         let stop = judging.stop();

@@ -5,20 +5,21 @@
 //! Limits: the channel to notify holds a few batches; when it is full the alerts are dropped and counted, and come
 //! again with the next resend.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::arrivals::Announced;
 use super::own_series::OwnSeries;
 use crate::api::Health;
 use crate::clock::{Clock, next_tick};
 use crate::model::{Alert, Counter, Gauge, StatRow, Stats, TimestampMs};
-use crate::rules::{Input, Output, Rules};
+use crate::rules::{Failure, Input, Output, Rules};
 use crate::storage::{Append, Batch};
 use crate::tsdb::Tsdb;
 
@@ -71,6 +72,8 @@ pub struct Judge {
     pub interval_ms: i64,
     /// From when on every known source has had two intervals since the start.
     pub sources_ready_at: TimestampMs,
+    /// Rules that failed at the last evaluation.
+    pub failing: Mutex<HashSet<Failure>>,
 }
 
 /// What is to be done next.
@@ -137,10 +140,23 @@ impl Judge {
                 Some(output)
             }
         };
-        for failure in output.iter().flat_map(|o| &o.failures) {
-            warn!(group = failure.group, rule = failure.rule, kind = failure.kind, error = failure.message, "a rule failed");
+        if let Some(output) = &output {
+            self.log_failures(&output.failures);
         }
         output
+    }
+
+    /// Says once that a rule began to fail, and once that none does any more; the counts say the rest.
+    fn log_failures(&self, failures: &[Failure]) {
+        let now: HashSet<Failure> = failures.iter().cloned().collect();
+        let mut before = self.failing.lock();
+        for failure in now.difference(&before) {
+            warn!(group = failure.group, rule = failure.rule, kind = failure.kind, error = failure.message, "a rule fails");
+        }
+        if now.is_empty() && !before.is_empty() {
+            info!("no rule fails any more");
+        }
+        *before = now;
     }
 
     async fn hand_out(&self, output: Output) {

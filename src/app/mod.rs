@@ -6,6 +6,7 @@
 mod agent;
 mod arrivals;
 pub mod clock;
+pub mod demo;
 mod intake;
 mod judge;
 mod metrics;

@@ -7,7 +7,7 @@ mod capacity;
 mod client;
 //LATER mod config;
 mod dashboards;
-//LATER mod demo;
+mod demo;
 mod health;
 mod output;
 //LATER pub mod promqltest;
@@ -35,8 +35,8 @@ pub struct Cli {
 enum Command {
     /// Receive, keep, judge and page until stopped.
     Run(run::Args),
-//LATER     /// Show everything at work: simulated engines, an incident, its page and its resolve. No set-up.
-//LATER     Demo(demo::Args),
+    /// Show everything at work: simulated engines, an incident, its page and its resolve. No set-up.
+    Demo(demo::Args),
     /// Say how much room is left, from a running agent.
     Capacity(capacity::Args),
     /// List the alerts of a running agent.
@@ -81,7 +81,7 @@ impl CliError {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args),
-//LATER         Command::Demo(args) => demo::run(args),
+        Command::Demo(args) => demo::run(args),
         Command::Capacity(args) => capacity::run(args),
         Command::Alerts(args) => alerts::run(args),
         Command::Silence(args) => silence::run(args),

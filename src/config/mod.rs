@@ -145,6 +145,17 @@ pub fn load(path: Option<&Path>, env: &[(String, String)]) -> Result<Config, Con
     if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(problems)) }
 }
 
+/// Reads and validates a configuration that was made in code, such as the demo's.
+///
+/// # Errors
+/// As [`load`].
+pub fn from_value(value: serde_json::Value) -> Result<Config, ConfigError> {
+    let config: Config = serde_json::from_value(value)
+        .map_err(|e| ConfigError::Parse { path: "(made in code)".into(), reason: e.to_string() })?;
+    let problems = config.problems();
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(problems)) }
+}
+
 fn parse(text: &str, shown: &Path) -> Result<Config, ConfigError> {
     if text.trim().is_empty() {
         return Ok(Config::default());
