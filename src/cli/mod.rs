@@ -1,1 +1,4 @@
 //! One file a command: parse, call, print.
+
+pub mod rules_check;
+pub mod rules_test;

@@ -1,1 +1,4 @@
 //! The integration tests, one binary so that they link once; each module is one subject.
+
+mod rules_conformance;
+mod rules_lives;
