@@ -13,6 +13,8 @@ mod output;
 //LATER pub mod promqltest;
 mod query;
 //LATER mod rules;
+mod rules_check;
+mod rules_test;
 mod run;
 mod silence;
 //LATER mod simulate;

@@ -258,9 +258,9 @@ impl Loader<'_> {
             self.used.insert(name);
             return None;
         }
-        let expr = expr.filter(|_| sound)?;
+        let (expr, text) = expr.filter(|_| sound)?;
         let (query, selectors) = (expr.to_string(), reads_of(&expr));
-        Some(Rule { group, name, line, expr, query, selectors, waits_for_sources: false, kind })
+        Some(Rule { group, name, line, expr, text, query, selectors, waits_for_sources: false, kind })
     }
 
     fn expression(
@@ -268,15 +268,13 @@ impl Loader<'_> {
         record: &str,
         entry: &RuleEntry,
         report: &mut dyn FnMut(Option<u32>, String),
-    ) -> Option<promql::Expr> {
+    ) -> Option<(promql::Expr, String)> {
         let Some(written) = entry.expr.as_ref().filter(|e| !e.value.trim().is_empty()) else {
             report(None, "field 'expr' must be set in rule".into());
             return None;
         };
-        let parsed = match self.threshold_override(record, entry) {
-            Some(value) => promql::parse(&value.to_string()),
-            None => promql::parse(&written.value),
-        };
+        let text = self.threshold_override(record, entry).map_or(written.value.clone(), |value| value.to_string());
+        let parsed = promql::parse(&text);
         let expr =
             parsed.map_err(|e| report(line_of(written), format!("could not parse expression: {}", e.render()))).ok()?;
         use promql::ValueType::{Scalar, Vector};
@@ -285,7 +283,7 @@ impl Loader<'_> {
             report(line_of(written), format!("rule result is not a vector or scalar but a {got}"));
             return None;
         }
-        Some(expr)
+        Some((expr, text))
     }
 
     fn threshold_override(&mut self, record: &str, entry: &RuleEntry) -> Option<f64> {

@@ -43,6 +43,8 @@ pub struct Rule {
     pub name: String,
     pub line: Option<u32>,
     pub expr: Expr,
+    /// The expression as it was written; places in `expr` are places in it.
+    pub text: String,
     /// The expression in normalised PromQL.
     pub query: String,
     pub selectors: Vec<Reads>,

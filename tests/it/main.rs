@@ -10,3 +10,5 @@ mod tsdb;
 mod notify_config;
 mod tsdb_wal;
 mod scrape;
+mod rules_conformance;
+mod rules_lives;

@@ -1,0 +1,1 @@
+//! Files of our own and those of Prometheus, through the whole runner.
