@@ -4,4 +4,5 @@ mod dashboards;
 mod dashboards_lint;
 mod dashboards_schema;
 mod export;
+mod page;
 mod rivet_inventory;
