@@ -48,7 +48,7 @@ impl Changes {
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
     #[error("failed to read rule file `{file}`")]
-    Parse { file: String, source: serde_saphyr::Error },
+    Parse { file: String, source: Box<serde_saphyr::Error> },
     #[error("rule file `{file}` has no list of groups")]
     NoGroups { file: String },
     #[error("{what} `{name}` is in no rule file")]
@@ -127,8 +127,8 @@ pub fn prometheus_rule(
 }
 
 fn read(file: &RuleFile) -> Result<Value, RulesError> {
-    let document: Value =
-        serde_saphyr::from_str(&file.text).map_err(|source| RulesError::Parse { file: file.name.clone(), source })?;
+    let document: Value = serde_saphyr::from_str(&file.text)
+        .map_err(|source| RulesError::Parse { file: file.name.clone(), source: Box::new(source) })?;
     if !document["groups"].is_array() {
         return Err(RulesError::NoGroups { file: file.name.clone() });
     }

@@ -200,3 +200,44 @@ fn units_are_grafanas() {
         assert!(known.lines().any(|line| line == unit.id()), "`{}` is no unit of Grafana", unit.id());
     }
 }
+
+/// Series that are fed in as they are: by Prometheus itself, or by the agent from its configuration.
+const FED_IN: [&str; 2] = ["ALERTS", "rivet_config_actor_host_rate_limit"];
+
+#[test]
+fn every_series_on_a_dashboard_is_recorded_by_the_shipped_rules() {
+    let (mut recorded, mut thresholds) = (BTreeSet::new(), BTreeSet::new());
+    for file in crate::export::shipped() {
+        let document: Value = serde_saphyr::from_str(&file.text).unwrap();
+        for rule in document["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()) {
+            let Some(name) = rule["record"].as_str() else { continue };
+            recorded.insert(name.to_owned());
+            if name == "rivet:threshold" {
+                thresholds.insert((rule["labels"]["signal"].to_string(), rule["labels"]["severity"].to_string()));
+            }
+        }
+    }
+    let known = |name: &str| recorded.contains(name) || FED_IN.contains(&name);
+    let mut read = 0;
+    for dashboard in dashboards::all() {
+        let printed = classic::print(&dashboard);
+        let targets = panels(&printed).into_iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+        let annotations = printed["annotations"]["list"].as_array().unwrap().iter().filter(|a| a["expr"].is_string());
+        for query in targets.chain(annotations) {
+            let expr = crate::dashboards_lint::parse(query["expr"].as_str().unwrap()).unwrap();
+            for selector in rivetwatch::promql::selectors(&expr) {
+                let name = selector.name.as_deref().expect("selectors name their metric");
+                assert!(known(name), "{}: nothing records `{name}`", dashboard.uid);
+                read += 1;
+            }
+        }
+    }
+    assert!(read > 100, "{read}");
+    for base in views::WITHOUT_INSTANCE {
+        assert!(known(base), "nothing records `{base}`");
+    }
+    for (signal, severity) in views::THRESHOLDS {
+        let key = (format!("\"{signal}\""), format!("\"{}\"", severity.name()));
+        assert!(thresholds.contains(&key), "no threshold {key:?} in the shipped rules");
+    }
+}

@@ -5,6 +5,7 @@ mod dashboards_lint;
 mod dashboards_schema;
 mod otlp_golden;
 mod export;
+mod page;
 mod rivet_inventory;
 mod tsdb;
 mod notify_config;

@@ -1,7 +1,7 @@
 """Asks a Prometheus whether two engines that send different name shapes ended in one set of names and signals.
 
 Usage: relabel.py URL PREFIXED_INSTANCE BARE_INSTANCE
-Waits until both have the signals, for at most a minute, and exits 1 with what is missing otherwise.
+Waits until both have the signals, for at most three minutes, and exits 1 with what is missing otherwise.
 """
 
 import json
@@ -48,7 +48,7 @@ def missing(url: str, instances: list[str]) -> list[str]:
 
 def main() -> int:
     url, prefixed, bare = sys.argv[1:4]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while (lacking := missing(url, [prefixed, bare])) and time.monotonic() < deadline:
         time.sleep(1)
     problems = [f"no value: {what}" for what in lacking]

@@ -1,0 +1,8 @@
+//! The runbooks that the binary carries: one for each shipped alert.
+
+include!("runbooks_list.rs");
+
+/// The runbook of an alert as (name, Markdown); upper and lower case do not matter.
+pub fn runbook(alert: &str) -> Option<(&'static str, &'static str)> {
+    RUNBOOKS.iter().find(|(name, _)| name.eq_ignore_ascii_case(alert)).copied()
+}
