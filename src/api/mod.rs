@@ -7,6 +7,7 @@
 mod auth;
 mod config;
 mod health;
+pub mod page;
 pub mod prometheus;
 
 use std::sync::Arc;
@@ -81,6 +82,3 @@ pub fn router(state: State, auth: Auth, more: Router) -> Router {
 pub fn probe_router(state: State) -> Router {
     health::router().with_state(state).fallback(get(|| async { axum::http::StatusCode::NOT_FOUND }))
 }
-//! The HTTP doors: Prometheus API, Alertmanager API, health, page.
-
-pub mod page;

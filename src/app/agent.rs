@@ -89,7 +89,7 @@ impl App {
         let health = Arc::new(Health::default());
         let arrivals = Announced::new(store.clone() as Arc<dyn Append>);
         let set = config.rules.load(origin.base(), &config.thresholds)?;
-//LATER        let routes = notify_settings(&config).map_err(StartError::Routes)?;
+        //LATER        let routes = notify_settings(&config).map_err(StartError::Routes)?;
         let options = EngineOptions { max_samples: config.api.query.max_samples, ..EngineOptions::default() };
         let engine = Arc::new(Engine::new(options));
 
@@ -157,7 +157,7 @@ impl App {
         });
         let mut serving = Stage::new("api");
         let auth = Auth::load(&config.api.auth).map_err(StartError::Auth)?;
-        let router = api::router(state.clone(), auth, axum::Router::new());
+        let router = api::router(state.clone(), auth, api::page::router());
         let api = serve("api.listen", config.api.listen, router, &mut serving).await?;
         if let Some(listen) = config.probe.listen {
             serve("probe.listen", listen, api::probe_router(state), &mut serving).await?;

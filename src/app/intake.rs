@@ -75,7 +75,10 @@ pub async fn start(settings: Settings<'_>, stage: &mut Stage) -> Result<Receiver
             error!(%error, "the OTLP listener failed");
         }
     });
-    stage.spawn("spans", collect_spans(spans, clock.clone(), config.rules.interval.as_ms(), Arc::clone(&store), stage.stop()));
+    stage.spawn(
+        "spans",
+        collect_spans(spans, clock.clone(), config.rules.interval.as_ms(), Arc::clone(&store), stage.stop()),
+    );
 
     let scrapes = Arc::new(ScrapeStats::default());
     bridge.add(scrapes.clone());

@@ -125,11 +125,8 @@ impl Judge {
         let began = Instant::now();
         let stopwatch = || began.elapsed();
         let now = self.clock.now();
-        let input = Input {
-            storage: &*self.store,
-            sources_ready: now >= self.sources_ready_at,
-            stopwatch: Some(&stopwatch),
-        };
+        let input =
+            Input { storage: &*self.store, sources_ready: now >= self.sources_ready_at, stopwatch: Some(&stopwatch) };
         let output = match step {
             Step::Arrival => self.rules.lock().arrival(now, &input),
             Step::Tick(at) => {
@@ -151,7 +148,13 @@ impl Judge {
         let now: HashSet<Failure> = failures.iter().cloned().collect();
         let mut before = self.failing.lock();
         for failure in now.difference(&before) {
-            warn!(group = failure.group, rule = failure.rule, kind = failure.kind, error = failure.message, "a rule fails");
+            warn!(
+                group = failure.group,
+                rule = failure.rule,
+                kind = failure.kind,
+                error = failure.message,
+                "a rule fails"
+            );
         }
         if now.is_empty() && !before.is_empty() {
             info!("no rule fails any more");

@@ -29,13 +29,15 @@ impl OwnSeries {
     pub fn batch(&self, at: TimestampMs) -> Batch {
         self.bridge.refresh();
         let point = |labels: Labels, value: f64| Point { labels, t: at, value: Value::Float(value) };
-        let mut points: Vec<Point> = self.configured.iter().map(|(labels, value)| point(labels.clone(), *value)).collect();
+        let mut points: Vec<Point> =
+            self.configured.iter().map(|(labels, value)| point(labels.clone(), *value)).collect();
         for row in self.bridge.rows() {
             let mut labels = self.agent.clone();
             labels.set(METRIC_NAME, row.name);
             for (name, value) in &row.labels {
                 // An engine or target that a row speaks of must not take the place of the agent itself.
-                let name = if matches!(*name, "job" | "instance") { format!("exported_{name}") } else { (*name).to_owned() };
+                let name =
+                    if matches!(*name, "job" | "instance") { format!("exported_{name}") } else { (*name).to_owned() };
                 labels.set(name, value.as_str());
             }
             points.push(point(labels.build(), row.value));

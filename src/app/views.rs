@@ -29,12 +29,19 @@ pub fn metrics_page(telemetry: Telemetry, bridge: Arc<Bridge>) -> View<Vec<u8>> 
 
 /// `data` of `/api/v1/rules`.
 pub fn rules(rules: Arc<Mutex<Rules>>) -> View<Value> {
-    Arc::new(move || { let _=&rules; Value::Null })
+    Arc::new(move || {
+        let view = rules.lock().view();
+        json!({ "groups": view.groups(|_, _| true) })
+    })
 }
 
 /// `data` of `/api/v1/alerts`.
 pub fn alerts(rules: Arc<Mutex<Rules>>) -> View<Value> {
-    Arc::new(move || { let _=&rules; Value::Null })
+    Arc::new(move || {
+        let view = rules.lock().view();
+        let alerts: Vec<_> = view.alerts().map(|(_, alert)| alert).collect();
+        json!({ "alerts": alerts })
+    })
 }
 
 fn to_json(value: impl serde::Serialize) -> Value {

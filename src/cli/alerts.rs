@@ -24,8 +24,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let answer = args.agent.get("/api/v1/alerts", &[])?;
     let alerts = &answer["data"]["alerts"];
     args.output.print(alerts, table)?;
-    let is_critical =
-        |alert: &Value| alert["state"] == "firing" && alert["labels"]["severity"] == "critical";
+    let is_critical = |alert: &Value| alert["state"] == "firing" && alert["labels"]["severity"] == "critical";
     let found = alerts.as_array().into_iter().flatten().any(is_critical);
     Ok(if args.fail_on_critical && found { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::output::{Output, human_seconds};
 use super::CliError;
+use super::output::{Output, human_seconds};
 use crate::app::demo::{Demo, INCIDENT, Outcome, Page};
 
 /// Arguments of `demo`.
@@ -36,7 +36,9 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         eprintln!("  try      rivetwatch alerts --agent http://{0}   rivetwatch capacity --agent http://{0}", demo.api);
         let (begins, ends) = (INCIDENT.begins_ms as f64 / 1000.0, INCIDENT.ends_ms as f64 / 1000.0);
         let (begins, ends) = (human_seconds(begins), human_seconds(ends));
-        eprintln!("From {begins} to {ends} of demo time the actor host refuses starts with 429. Ctrl-C ends the demo.\n");
+        eprintln!(
+            "From {begins} to {ends} of demo time the actor host refuses starts with 429. Ctrl-C ends the demo.\n"
+        );
         let end = async {
             match args.seconds {
                 Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,

@@ -47,18 +47,18 @@ enum Command {
     Silence(silence::Args),
     /// Evaluate a PromQL query on a running agent.
     Query(query::Args),
-//LATER     /// Check, test and export alerting rules.
-//LATER     Rules(rules::Args),
+    //LATER     /// Check, test and export alerting rules.
+    //LATER     Rules(rules::Args),
     /// Write the Grafana dashboards.
     Dashboards(dashboards::Args),
-//LATER     /// Play recorded scrapes through the shipped rules and routes in virtual time.
-//LATER     Simulate(simulate::Args),
-//LATER     /// Check and show the configuration.
-//LATER     Config(config::Args),
+    //LATER     /// Play recorded scrapes through the shipped rules and routes in virtual time.
+    //LATER     Simulate(simulate::Args),
+    //LATER     /// Check and show the configuration.
+    //LATER     Config(config::Args),
     /// Ask the local agent whether it is alive, for exec probes.
     Health(health::Args),
-//LATER     /// Run PromQL test scripts in Prometheus' own format.
-//LATER     Promqltest(promqltest::Args),
+    //LATER     /// Run PromQL test scripts in Prometheus' own format.
+    //LATER     Promqltest(promqltest::Args),
 }
 
 /// Why a command could not do its work, for standard error.
@@ -88,12 +88,12 @@ pub fn main() -> ExitCode {
         Command::Alerts(args) => alerts::run(args),
         Command::Silence(args) => silence::run(args),
         Command::Query(args) => query::run(args),
-//LATER         Command::Rules(args) => rules::run(args),
+        //LATER         Command::Rules(args) => rules::run(args),
         Command::Dashboards(args) => dashboards::run(args),
-//LATER         Command::Simulate(args) => simulate::run(args),
-//LATER         Command::Config(args) => config::run(args),
+        //LATER         Command::Simulate(args) => simulate::run(args),
+        //LATER         Command::Config(args) => config::run(args),
         Command::Health(args) => health::run(args),
-//LATER         Command::Promqltest(args) => promqltest::run(args),
+        //LATER         Command::Promqltest(args) => promqltest::run(args),
     };
     match outcome {
         Ok(code) => code,
@@ -120,7 +120,8 @@ fn block_on<T>(work: impl Future<Output = T>) -> Result<T, CliError> {
 
 /// Reads a duration such as `30s` from an argument.
 fn duration(text: &str) -> Result<std::time::Duration, String> {
-    let ms = crate::model::parse_duration_ms(text).ok_or_else(|| format!("`{text}` is not a duration such as 30s or 5m"))?;
+    let ms =
+        crate::model::parse_duration_ms(text).ok_or_else(|| format!("`{text}` is not a duration such as 30s or 5m"))?;
     Ok(std::time::Duration::from_millis(ms.unsigned_abs()))
 }
 

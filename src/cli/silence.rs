@@ -83,7 +83,9 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
 /// Reads `label=value` and its three relatives in the form of Alertmanager's API.
 fn matcher(text: &str) -> Result<Value, CliError> {
     let at = text.find(['=', '!']).ok_or_else(|| {
-        CliError::Usage(format!("`{text}` is not a matcher such as `alertname=RivetEngineDown` or `pool_name=~\"a.*\"`"))
+        CliError::Usage(format!(
+            "`{text}` is not a matcher such as `alertname=RivetEngineDown` or `pool_name=~\"a.*\"`"
+        ))
     })?;
     let (name, rest) = text.split_at(at);
     let operators = [("=~", true, true), ("!~", true, false), ("!=", false, false), ("=", false, true)];

@@ -4,8 +4,8 @@
 //! Out: [`Config`], composed of each room's own; after [`load`] nobody checks again.
 //! Always: every mistake is reported in one pass, by key; secrets are never printed, so errors show no snippet of the file.
 
-mod environment;
 mod engine;
+mod environment;
 
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,7 @@ pub struct Config {
     pub thresholds: rules::Thresholds,
     pub capacity: capacity::Config,
     pub notify: notify::Config,
-//LATER    pub forward: forward::Config,
+    //LATER    pub forward: forward::Config,
     pub api: api::Config,
     pub probe: api::ProbeConfig,
     pub telemetry: telemetry::Config,
@@ -66,7 +66,7 @@ impl Default for Config {
             thresholds: rules::Thresholds::new(),
             capacity: capacity::Config::default(),
             notify: notify::Config::default(),
-//LATER            forward: forward::Config::default(),
+            //LATER            forward: forward::Config::default(),
             api: api::Config::default(),
             probe: api::ProbeConfig::default(),
             telemetry: telemetry::Config::default(),
@@ -80,8 +80,8 @@ impl Default for Config {
 pub struct ReceiveConfig {
     pub otlp: receive::otlp::Config,
     pub scrape: receive::scrape::Config,
-//LATER    pub host: receive::host::Config,
-//LATER    pub engine_api: receive::engine_api::Config,
+    //LATER    pub host: receive::host::Config,
+    //LATER    pub engine_api: receive::engine_api::Config,
     pub spans: receive::spans::Config,
 }
 
@@ -131,8 +131,9 @@ fn list(problems: &[Problem]) -> String {
 /// The file cannot be read or parsed, or a value breaks its rule; all broken rules are reported together.
 pub fn load(path: Option<&Path>, env: &[(String, String)]) -> Result<Config, ConfigError> {
     let text = match path {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?,
+        Some(path) => {
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?
+        }
         None => String::new(),
     };
     let shown = path.unwrap_or(Path::new("(no file)"));
@@ -186,8 +187,8 @@ impl Config {
         self.engine.validate("engine", p);
         self.receive.otlp.validate("receive.otlp", p);
         self.receive.scrape.validate("receive.scrape", p);
-//LATER        self.receive.host.validate("receive.host", p);
-//LATER        self.receive.engine_api.validate("receive.engine_api", p);
+        //LATER        self.receive.host.validate("receive.host", p);
+        //LATER        self.receive.engine_api.validate("receive.engine_api", p);
         self.receive.spans.validate("receive.spans", p);
         self.storage.tsdb.validate("storage", p);
         self.storage.wal.validate("storage.wal", p);
@@ -195,10 +196,15 @@ impl Config {
         self.rules.validate("rules", p);
         self.capacity.validate("capacity", p);
         self.notify.validate("notify", p);
-//LATER        self.forward.validate("forward", p);
+        //LATER        self.forward.validate("forward", p);
         self.api.validate("api", p);
-        if /*LATER*/false && self.role == Role::Sidecar {
-            p.push(Problem::new("forward.otlp.endpoint", "must be set where `role` is `sidecar`: it keeps nothing itself"));
+        if
+        /*LATER*/
+        false && self.role == Role::Sidecar {
+            p.push(Problem::new(
+                "forward.otlp.endpoint",
+                "must be set where `role` is `sidecar`: it keeps nothing itself",
+            ));
         }
         problems
     }

@@ -122,10 +122,7 @@ mod tests {
             ..FloatHistogram::default()
         };
         let shown: Vec<_> = h.buckets().iter().map(|b| (b.lower, b.upper, b.count)).collect();
-        assert_eq!(
-            shown,
-            [(-4.0, -2.0, 6.0), (-2.0, -1.0, 5.0), (-0.5, 0.5, 4.0), (1.0, 2.0, 1.0), (4.0, 8.0, 2.0)]
-        );
+        assert_eq!(shown, [(-4.0, -2.0, 6.0), (-2.0, -1.0, 5.0), (-0.5, 0.5, 4.0), (1.0, 2.0, 1.0), (4.0, 8.0, 2.0)]);
         assert!(h.buckets()[0].lower_inclusive && !h.buckets()[0].upper_inclusive);
     }
 }

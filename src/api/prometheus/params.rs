@@ -18,15 +18,14 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let mut pairs = decode(request.uri().query().unwrap_or(""))?;
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-        let is_form = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|v| v.as_bytes().starts_with(form.as_bytes()));
+        let is_form =
+            request.headers().get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(form.as_bytes()));
         if request.method() == Method::POST && is_form {
-            let body = axum::body::to_bytes(request.into_body(), MAX_FORM_BYTES)
-                .await
-                .map_err(|e| ApiError::bad_data(format!("the form is above {MAX_FORM_BYTES} bytes or was cut off: {e}")))?;
-            let text = std::str::from_utf8(&body).map_err(|e| ApiError::bad_data(format!("the form is not UTF-8: {e}")))?;
+            let body = axum::body::to_bytes(request.into_body(), MAX_FORM_BYTES).await.map_err(|e| {
+                ApiError::bad_data(format!("the form is above {MAX_FORM_BYTES} bytes or was cut off: {e}"))
+            })?;
+            let text =
+                std::str::from_utf8(&body).map_err(|e| ApiError::bad_data(format!("the form is not UTF-8: {e}")))?;
             pairs.extend(decode(text)?);
         }
         Ok(Self(pairs))
@@ -112,10 +111,13 @@ impl Params {
     pub fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
         let mut selectors = Vec::new();
         for text in self.all("match[]") {
-            let matchers = crate::promql::parse_selector(text)
-                .map_err(|e| ApiError::bad_param("match[]", e.to_string()))?;
+            let matchers =
+                crate::promql::parse_selector(text).map_err(|e| ApiError::bad_param("match[]", e.to_string()))?;
             if matchers.iter().all(Matcher::matches_empty) {
-                return Err(ApiError::bad_param("match[]", "match[] must contain at least one non-empty matcher".into()));
+                return Err(ApiError::bad_param(
+                    "match[]",
+                    "match[] must contain at least one non-empty matcher".into(),
+                ));
             }
             selectors.push(matchers);
         }
@@ -158,7 +160,10 @@ mod tests {
 
     #[test]
     fn forms_are_decoded_and_broken_escapes_named() {
-        assert_eq!(decode("query=a%2Bb+c&x=").unwrap(), [("query".into(), "a+b c".into()), ("x".into(), String::new())]);
+        assert_eq!(
+            decode("query=a%2Bb+c&x=").unwrap(),
+            [("query".into(), "a+b c".into()), ("x".into(), String::new())]
+        );
         assert!(decode("query=%zz").is_err() && decode("a=%e9").is_err());
     }
 }

@@ -18,10 +18,9 @@ const MAX_POINTS_PER_SERIES: i64 = 11_000;
 pub async fn instant(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
     let at = params.time("time")?.unwrap_or_else(|| state.clock.now());
     let limit = params.limit()?;
-    let result = run(&state, &params, move |engine, storage, expr, cancel| {
-        engine.instant_with(storage, expr, at, cancel)
-    })
-    .await?;
+    let result =
+        run(&state, &params, move |engine, storage, expr, cancel| engine.instant_with(storage, expr, at, cancel))
+            .await?;
     Ok(answer(result, limit))
 }
 
@@ -112,7 +111,9 @@ where
         Ok(Err(error)) => Err(match error {
             QueryError::Canceled => ApiError::canceled(error.to_string()),
             QueryError::TimedOut => ApiError::timeout(error.to_string()),
-            QueryError::Parse(_) | QueryError::BadQuery(_) | QueryError::Experimental { .. } => ApiError::bad_data(error.to_string()),
+            QueryError::Parse(_) | QueryError::BadQuery(_) | QueryError::Experimental { .. } => {
+                ApiError::bad_data(error.to_string())
+            }
             QueryError::Storage(source) => ApiError::internal(source.to_string()),
             _ => ApiError::execution(error.to_string()),
         }),
