@@ -18,6 +18,10 @@ impl BitWriter {
         let mut left = width;
         while left > 0 {
             if self.free == 0 {
+                if self.bytes.len() == self.bytes.capacity() {
+                    // A quarter more at a time: doubling would leave a third of each growing chunk empty.
+                    self.bytes.reserve_exact((self.bytes.len() / 4).max(8));
+                }
                 self.bytes.push(0);
                 self.free = 8;
             }

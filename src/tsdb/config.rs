@@ -66,7 +66,7 @@ pub struct WalConfig {
     pub sync_interval: HumanDuration,
     /// Size at which the log begins a new file. Default 16MiB, 64KiB to 1GiB.
     pub segment_size: ByteSize,
-    /// Size of the log since the last checkpoint at which the next one is written. Default 32MiB, at least
+    /// Size of the log since the last checkpoint at which the next one is written. Default 16MiB, at least
     /// `segment_size`; larger means fewer writes and a slower start.
     pub checkpoint_after: ByteSize,
 }
@@ -78,7 +78,7 @@ impl Default for WalConfig {
             sync: WalSync::Interval,
             sync_interval: HumanDuration::secs(1),
             segment_size: ByteSize(16 << 20),
-            checkpoint_after: ByteSize(32 << 20),
+            checkpoint_after: ByteSize(16 << 20),
         }
     }
 }

@@ -127,7 +127,8 @@ struct Reader {
     out: Replayed,
     chunk_span_ms: i64,
     by_log_ref: HashMap<u64, Slot>,
-    by_labels: HashMap<Labels, Slot>,
+    /// Made when the first commit brings a new series: a log that ends behind a checkpoint may bring none.
+    by_labels: Option<HashMap<Labels, Slot>>,
     last_t: Vec<i64>,
     metadata: HashMap<String, Metadata>,
     /// Used again for each commit.
@@ -240,7 +241,9 @@ impl Reader {
         let slot = self.out.series.len() as Slot;
         self.out.last_log_ref = self.out.last_log_ref.max(series.log_ref);
         self.by_log_ref.insert(series.log_ref, slot);
-        self.by_labels.insert(series.labels.clone(), slot);
+        if let Some(by_labels) = &mut self.by_labels {
+            by_labels.insert(series.labels.clone(), slot);
+        }
         self.last_t.push(series.last_t().map_or(i64::MIN, |t| t.0));
         self.out.series.push(series);
     }
@@ -251,18 +254,23 @@ impl Reader {
         self.metadata.extend(decoded.metadata.drain(..));
         for (log_ref, labels) in decoded.new_series.drain(..) {
             // A series that was dropped and began again has two numbers.
-            match self.by_labels.get(&labels) {
-                Some(slot) => drop(self.by_log_ref.insert(log_ref, *slot)),
+            match self.slot_of(&labels) {
+                Some(slot) => drop(self.by_log_ref.insert(log_ref, slot)),
                 None => self.take_series(Series::new(labels, log_ref)),
             }
             self.out.last_log_ref = self.out.last_log_ref.max(log_ref);
         }
+        // A scrape repeats its order, so the series behind the last one is tried first.
+        let mut guess = 0;
         for (log_ref, t, value) in decoded.samples.drain(..) {
             self.out.last_log_ref = self.out.last_log_ref.max(log_ref);
-            let Some(&slot) = self.by_log_ref.get(&log_ref) else {
+            let is_guessed = self.out.series.get(guess).is_some_and(|series| series.log_ref == log_ref);
+            let slot = if is_guessed { Some(guess as Slot) } else { self.by_log_ref.get(&log_ref).copied() };
+            let Some(slot) = slot else {
                 self.out.report.samples_unknown_series += 1;
                 continue;
             };
+            guess = slot as usize + 1;
             let last_t = &mut self.last_t[slot as usize];
             if t.0 > *last_t {
                 *last_t = t.0;
@@ -270,6 +278,13 @@ impl Reader {
                 self.out.series[slot as usize].push(t, value, self.chunk_span_ms);
             }
         }
+    }
+
+    fn slot_of(&mut self, labels: &Labels) -> Option<Slot> {
+        let series = &self.out.series;
+        let by_labels =
+            self.by_labels.get_or_insert_with(|| series.iter().map(|series| series.labels.clone()).zip(0..).collect());
+        by_labels.get(labels).copied()
     }
 
     fn note_scan(&mut self, path: &Path, scanned: &Scanned, len: usize) {
