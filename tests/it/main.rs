@@ -13,3 +13,6 @@ mod rules_lives;
 mod scrape;
 mod tsdb;
 mod tsdb_wal;
+mod notify_delivery;
+mod notify_fakes;
+mod notify_property;

@@ -143,11 +143,12 @@ impl HttpConfig {
                 problems.push(Problem::new(format!("{at}.authorization.type"), "must not be `Basic`; use basic_auth"));
             }
         }
-        if let Some(basic) = &self.basic_auth {
-            if basic.password.is_some() && basic.password_file.is_some() {
-                let key = format!("{at}.basic_auth");
-                problems.push(Problem::new(key, "must set at most one of password and password_file"));
-            }
+        if let Some(basic) = &self.basic_auth
+            && basic.password.is_some()
+            && basic.password_file.is_some()
+        {
+            let key = format!("{at}.basic_auth");
+            problems.push(Problem::new(key, "must set at most one of password and password_file"));
         }
         if let Some(tls) = &self.tls_config {
             tls.validate(&format!("{at}.tls_config"), problems);
@@ -168,10 +169,10 @@ impl HttpConfig {
         refuse("tls_config.server_name", tls.server_name.is_some());
         refuse("tls_config.min_version", tls.min_version.is_some());
         refuse("tls_config.max_version", tls.max_version.is_some());
-        if let Some(proxy) = &self.proxy_url {
-            if !["http://", "https://"].iter().any(|scheme| proxy.starts_with(scheme)) {
-                problems.push(Problem::new(format!("{at}.proxy_url"), "must begin with http:// or https://"));
-            }
+        if let Some(proxy) = &self.proxy_url
+            && !["http://", "https://"].iter().any(|scheme| proxy.starts_with(scheme))
+        {
+            problems.push(Problem::new(format!("{at}.proxy_url"), "must begin with http:// or https://"));
         }
     }
 
