@@ -16,7 +16,7 @@ use super::judge::{Judge, JudgeStats};
 use super::metrics::Bridge;
 use super::origin::Origin;
 use super::own_series::OwnSeries;
-//LATERuse super::routes::notify_settings;
+use super::routes::notify_settings;
 use super::tasks::{Stage, Stages};
 use super::views;
 use crate::api::{self, Auth, Health};
@@ -89,7 +89,7 @@ impl App {
         let health = Arc::new(Health::default());
         let arrivals = Announced::new(store.clone() as Arc<dyn Append>);
         let set = config.rules.load(origin.base(), &config.thresholds)?;
-        //LATER        let routes = notify_settings(&config).map_err(StartError::Routes)?;
+        let routes = notify_settings(&config).map_err(StartError::Routes)?;
         let options = EngineOptions { max_samples: config.api.query.max_samples, ..EngineOptions::default() };
         let engine = Arc::new(Engine::new(options));
 
@@ -136,7 +136,7 @@ impl App {
         let mut judging = Stage::new("judge");
         let stop = judging.stop();
         judging.spawn("rules", judge.run(stop));
-        let _ = alerts_out;
+        let _ = (alerts_out, routes);
 
         let capacity = views::Capacity::new(&config, clock.clone(), store.clone(), engine.clone());
         let stop = judging.stop();

@@ -12,7 +12,7 @@ mod judge;
 mod metrics;
 mod origin;
 mod own_series;
-//LATERmod routes;
+mod routes;
 mod tasks;
 mod views;
 
@@ -20,7 +20,7 @@ use std::error::Error;
 
 pub use agent::{Addresses, App, StartError};
 pub use origin::Origin;
-//LATERpub use routes::{notify_settings, replay_routes};
+pub use routes::{notify_settings, replay_routes};
 
 /// An error and its causes in one line, outermost first; a cause that the text before it already says is left out.
 pub fn chain(error: &dyn Error) -> String {

@@ -1,7 +1,7 @@
 //! The notifier's settings: what the operator configured, and the inhibition rules that ship with the alerts.
 
 use crate::config::Config;
-use crate::notify::config::{InhibitRule, PagerdutyConfig, Receiver};
+use crate::notify::config::{InhibitRule, PagerdutyConfig, Receiver, Secret};
 use crate::notify::{Context, Settings};
 
 const SHIPPED_INHIBIT_RULES: &str = include_str!("../../alerts/inhibit_rules.yaml");
@@ -27,7 +27,7 @@ pub fn notify_settings(config: &Config) -> Result<Settings, String> {
 pub fn replay_routes(config: &Config) -> Result<Settings, String> {
     let mut config = config.clone();
     if config.notify.receivers.is_empty() && config.notify.config_file.is_none() {
-        let pager = PagerdutyConfig { routing_key: Some("replay".into()), ..PagerdutyConfig::default() };
+        let pager = PagerdutyConfig { routing_key: Some(Secret::new("replay")), ..PagerdutyConfig::default() };
         config.notify.receivers =
             vec![Receiver { name: "pager".into(), pagerduty_configs: vec![pager], ..Receiver::default() }];
     }

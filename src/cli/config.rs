@@ -26,7 +26,8 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let Action::Check { config } = args.action;
     let origin = crate::app::Origin { path: config, env: std::env::vars().collect() };
     let config = origin.load().map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
-    let set = config.rules.load(origin.base(), &config.thresholds).map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
+    let set =
+        config.rules.load(origin.base(), &config.thresholds).map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
     crate::app::notify_settings(&config).map_err(CliError::Usage)?;
     println!("The configuration is valid: {} rules, {} receivers.", set.rules.len(), config.notify.receivers.len());
     for warning in config.notify.warnings("notify") {

@@ -5,19 +5,19 @@
 mod alerts;
 mod capacity;
 mod client;
-//LATER mod config;
+mod config;
 mod dashboards;
 mod demo;
 mod health;
 mod output;
 //LATER pub mod promqltest;
 mod query;
-//LATER mod rules;
+mod rules;
 mod rules_check;
 mod rules_test;
 mod run;
 mod silence;
-//LATER mod simulate;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -47,14 +47,14 @@ enum Command {
     Silence(silence::Args),
     /// Evaluate a PromQL query on a running agent.
     Query(query::Args),
-    //LATER     /// Check, test and export alerting rules.
-    //LATER     Rules(rules::Args),
+    /// Check, test and export alerting rules.
+    Rules(rules::Args),
     /// Write the Grafana dashboards.
     Dashboards(dashboards::Args),
-    //LATER     /// Play recorded scrapes through the shipped rules and routes in virtual time.
-    //LATER     Simulate(simulate::Args),
-    //LATER     /// Check and show the configuration.
-    //LATER     Config(config::Args),
+    /// Play recorded scrapes through the shipped rules and routes in virtual time.
+    Simulate(simulate::Args),
+    /// Check and show the configuration.
+    Config(config::Args),
     /// Ask the local agent whether it is alive, for exec probes.
     Health(health::Args),
     //LATER     /// Run PromQL test scripts in Prometheus' own format.
@@ -88,10 +88,10 @@ pub fn main() -> ExitCode {
         Command::Alerts(args) => alerts::run(args),
         Command::Silence(args) => silence::run(args),
         Command::Query(args) => query::run(args),
-        //LATER         Command::Rules(args) => rules::run(args),
+        Command::Rules(args) => rules::run(args),
         Command::Dashboards(args) => dashboards::run(args),
-        //LATER         Command::Simulate(args) => simulate::run(args),
-        //LATER         Command::Config(args) => config::run(args),
+        Command::Simulate(args) => simulate::run(args),
+        Command::Config(args) => config::run(args),
         Command::Health(args) => health::run(args),
         //LATER         Command::Promqltest(args) => promqltest::run(args),
     };

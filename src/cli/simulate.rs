@@ -27,7 +27,8 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let env: Vec<(String, String)> = Vec::new();
-    let config = crate::config::load(args.config.as_deref(), &env).map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
+    let config =
+        crate::config::load(args.config.as_deref(), &env).map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
     let scrapes = replay::read(&args.replay).map_err(|e| CliError::failed(&e))?;
     let base = args.config.as_deref().and_then(|p| p.parent()).unwrap_or(std::path::Path::new("."));
     let set = config.rules.load(base, &config.thresholds).map_err(|e| CliError::failed(&e))?;

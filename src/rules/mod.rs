@@ -22,6 +22,7 @@ mod unittest;
 mod view;
 
 pub use alerting::State;
+pub use builtin::sources as builtin_sources;
 pub use check::check;
 pub use config::{AlertOverride, Config, Settings, Thresholds, expand};
 pub use engine::{BLIND_METRIC, FAILURES_METRIC, Failure, Health, Input, Output, Rules};

@@ -5,6 +5,7 @@
 
 mod engine;
 mod families;
+pub mod replay;
 
 pub use engine::{Conditions, Engine, Release};
 pub use families::Families;

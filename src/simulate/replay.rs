@@ -18,7 +18,7 @@ use crate::promql::Engine;
 use crate::receive::identity::Identity;
 use crate::receive::scrape::{Page, Target, TargetSettings};
 use crate::rules::{Input, Output, RuleSet, Rules, Settings as RuleSettings};
-use crate::storage::{Append, Batch};
+use crate::storage::Append;
 use crate::tsdb::{Settings as StoreSettings, Tsdb};
 
 /// Why a recording could not be played.
@@ -175,7 +175,7 @@ impl Player {
     }
 
     fn hand_out(&mut self, at: TimestampMs, output: Output) -> Result<(), ReplayError> {
-        if output.batch != Batch::default() {
+        if !output.batch.points.is_empty() {
             self.store.commit(output.batch).wait()?;
         }
         for alert in &output.alerts {
@@ -230,7 +230,8 @@ impl Player {
     fn note_alert(&mut self, at: TimestampMs, alert: &Alert) {
         let seconds = self.since_start(at);
         let labels: BTreeMap<String, String> = alert.labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-        let known = self.report.alerts.iter_mut().rev().find(|fired| fired.labels == labels && fired.to_seconds.is_none());
+        let known =
+            self.report.alerts.iter_mut().rev().find(|fired| fired.labels == labels && fired.to_seconds.is_none());
         match (alert.state, known) {
             (AlertState::Firing, None) => self.report.alerts.push(Fired {
                 alertname: alert.name().to_owned(),
