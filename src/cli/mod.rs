@@ -1,1 +1,3 @@
 //! One file a command: parse, call, print.
+
+pub mod promqltest;
