@@ -6,7 +6,20 @@
 use super::load::Source;
 
 /// File name and text.
-const FILES: &[(&str, &str)] = &[];
+const FILES: &[(&str, &str)] = &[
+    ("00-thresholds.yaml", include_str!("../../alerts/00-thresholds.yaml")),
+    ("10-signals.yaml", include_str!("../../alerts/10-signals.yaml")),
+    ("20-requests.yaml", include_str!("../../alerts/20-requests.yaml")),
+    ("21-actors.yaml", include_str!("../../alerts/21-actors.yaml")),
+    ("22-hosts.yaml", include_str!("../../alerts/22-hosts.yaml")),
+    ("23-workflows.yaml", include_str!("../../alerts/23-workflows.yaml")),
+    ("24-database.yaml", include_str!("../../alerts/24-database.yaml")),
+    ("25-pubsub.yaml", include_str!("../../alerts/25-pubsub.yaml")),
+    ("26-resources.yaml", include_str!("../../alerts/26-resources.yaml")),
+    ("27-redundancy.yaml", include_str!("../../alerts/27-redundancy.yaml")),
+    ("28-telemetry.yaml", include_str!("../../alerts/28-telemetry.yaml")),
+    ("29-agent.yaml", include_str!("../../alerts/29-agent.yaml")),
+];
 
 /// The embedded rule files, in order of their names.
 pub fn sources() -> Vec<Source> {
