@@ -10,7 +10,7 @@ mod dashboards;
 mod demo;
 mod health;
 mod output;
-//LATER pub mod promqltest;
+pub mod promqltest;
 mod query;
 mod rules;
 mod rules_check;
@@ -57,8 +57,8 @@ enum Command {
     Config(config::Args),
     /// Ask the local agent whether it is alive, for exec probes.
     Health(health::Args),
-    //LATER     /// Run PromQL test scripts in Prometheus' own format.
-    //LATER     Promqltest(promqltest::Args),
+    /// Run PromQL test scripts in Prometheus' own format.
+    Promqltest(promqltest::Args),
 }
 
 /// Why a command could not do its work, for standard error.
@@ -93,7 +93,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(args),
         Command::Config(args) => config::run(args),
         Command::Health(args) => health::run(args),
-        //LATER         Command::Promqltest(args) => promqltest::run(args),
+        Command::Promqltest(args) => promqltest::command(args),
     };
     match outcome {
         Ok(code) => code,

@@ -8,26 +8,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::alerting::{self, Active, ActiveAlert, Element, Rendering, State, Step};
+use super::alerting::{Active, State};
 use super::config::Settings;
-use super::evaluate::{Evaluate, RuleError, answer, vector};
-use super::hold::{Hold, Outgoing, Reason, Sending, Status};
-use super::overlay::{Fresh, Overlay};
-use super::presence::{Presence, any_present};
-use super::restore::{self, FIRED_METRIC, KEEP_METRIC, NO_DATA_METRIC, Remembered};
-use super::rule::{Alerting, Rule, RuleKind, RuleSet};
+use super::evaluate::Evaluate;
+use super::hold::{Hold, Reason, Sending, Status};
+use super::overlay::Fresh;
+use super::rule::{Rule, RuleSet};
 use super::stats::RuleStats;
 use super::template::table_link;
-use crate::model::{Alert, Labels, LabelsBuilder, METRIC_NAME, TimestampMs, Value, stale_nan};
-use crate::storage::{Batch, Point, Select, SelectError};
-
-/// Failed evaluations by rule, since the start.
-pub const FAILURES_METRIC: &str = "rivetwatch_rule_evaluation_failures_total";
-/// One for each rule that reads nothing but series that are not there.
-pub const BLIND_METRIC: &str = "rivetwatch_rule_blind";
-
-/// Every so many ticks each rule is checked for series that are not there.
-const BLIND_CHECK_TICKS: u64 = 4;
+use crate::model::{Alert, Labels, TimestampMs, Value, stale_nan};
+use crate::storage::{Batch, Point, Select};
 
 /// What a step is given.
 pub struct Input<'a> {
@@ -75,11 +65,11 @@ pub(super) struct RuleState {
     pub active: Active,
     pub hold: Hold,
     /// Series of the previous evaluation, to be ended when they do not come again.
-    previous: HashSet<Labels>,
+    pub(super) previous: HashSet<Labels>,
     pub health: Health,
     pub evaluated_at: Option<TimestampMs>,
     pub took: Duration,
-    failures: u64,
+    pub(super) failures: u64,
     pub blind: bool,
 }
 
@@ -87,20 +77,20 @@ pub(super) struct RuleState {
 pub struct Rules {
     pub(super) set: Arc<RuleSet>,
     pub(super) settings: Settings,
-    evaluator: Arc<dyn Evaluate>,
-    stats: Arc<RuleStats>,
+    pub(super) evaluator: Arc<dyn Evaluate>,
+    pub(super) stats: Arc<RuleStats>,
     pub(super) states: Vec<RuleState>,
     /// The interval in which each group was last evaluated.
     slots: Vec<Option<i64>>,
     order: Vec<usize>,
     last_run: TimestampMs,
-    ticks: u64,
+    pub(super) ticks: u64,
     /// Instances known to be gone, and until when what is left of their data is ignored.
-    retired: BTreeMap<String, TimestampMs>,
+    pub(super) retired: BTreeMap<String, TimestampMs>,
     /// Alerts of rules that are gone, until their end was repeated for long enough.
-    departed: Hold,
+    pub(super) departed: Hold,
     /// Series of rules that are gone.
-    orphans: HashSet<Labels>,
+    pub(super) orphans: HashSet<Labels>,
 }
 
 impl Rules {
@@ -245,302 +235,10 @@ impl Rules {
         self.due(now)
     }
 
-    /// Takes up the alerts from before a restart; call once, before the first tick.
-    ///
-    /// # Errors
-    /// The store could not be read; the machine then begins with nothing.
-    pub fn restore(&mut self, now: TimestampMs, storage: &dyn Select) -> Result<usize, SelectError> {
-        let set = Arc::clone(&self.set);
-        let mut restored = 0;
-        for (labels, memory) in restore::remembered(storage, now)? {
-            let home = owner(&set, &labels);
-            match home {
-                Some(i) => restored += usize::from(self.take_up(i, &set.rules[i], labels, memory, now)),
-                None => {
-                    self.orphans.extend(memory.series.iter().cloned());
-                    if let Some(mut outgoing) = outgoing(&labels, &memory, BTreeMap::new()) {
-                        if outgoing.is_firing() {
-                            outgoing.status = Status::Resolved { at: now, reason: Reason::RuleRemoved };
-                        }
-                        self.departed.alerts.insert(labels, outgoing);
-                    }
-                }
-            }
-        }
-        Ok(restored)
-    }
-
-    fn take_up(&mut self, i: usize, rule: &Rule, labels: Labels, memory: Remembered, now: TimestampMs) -> bool {
-        let Some(alerting) = rule.alerting() else { return false };
-        // Labels whose template came out empty stand in the series as they were written.
-        let raw = |name: &str, value: &str| {
-            alerting.labels.iter().any(|(n, t)| n == name && t.is_dynamic() && t.text() == value)
-        };
-        let mut builder = labels.builder();
-        labels.iter().filter(|(n, v)| raw(n, v)).for_each(|(n, _)| {
-            builder.remove(n);
-        });
-        let labels = builder.build();
-        let of_rule = |name: &str| name == "alertname" || alerting.labels.iter().any(|(n, _)| n == name);
-        let source = labels.keep(|name| !of_rule(name));
-        let with = Rendering {
-            external_labels: &self.settings.external_labels,
-            external_url: &self.settings.external_url,
-            now,
-            answerer: &|_| Err("the value is not known after a restart".into()),
-        };
-        let mut annotations = alerting::render(rule, alerting, &source, f64::NAN, &with, &mut Vec::new()).annotations;
-        annotations.retain(|_, text| !text.contains("<error expanding template:"));
-
-        let state = &mut self.states[i];
-        state.previous.extend(memory.series.iter().cloned());
-        let down_ms = memory.last_seen.map_or(i64::MAX, |t| now.since(t));
-        if let Some(mut outgoing) = outgoing(&labels, &memory, annotations.clone()) {
-            outgoing.source = source.clone();
-            state.hold.alerts.insert(labels.clone(), outgoing);
-        }
-        let Some(active_at) = memory.active_at else { return state.hold.alerts.contains_key(&labels) };
-        if !memory.was_firing && down_ms >= self.settings.restore_tolerance_ms {
-            return false;
-        }
-        let alert = ActiveAlert {
-            source,
-            annotations,
-            state: if memory.was_firing { State::Firing } else { State::Pending },
-            value: f64::NAN,
-            active_at,
-            fired_at: memory.fired_at.filter(|_| memory.was_firing),
-            resolved_at: None,
-            keep_firing_since: memory.keep_firing_since,
-            restored: true,
-        };
-        state.active.insert(labels, alert);
-        true
-    }
-
     fn is_due(&mut self, group: usize, interval_ms: Option<i64>, at: TimestampMs) -> bool {
         let Some(interval) = interval_ms.filter(|_| self.settings.group_intervals) else { return true };
         let slot = at.0.div_euclid(interval);
         self.slots[group].replace(slot) != Some(slot)
-    }
-
-    fn offset(&self, rule: &Rule) -> i64 {
-        self.set.group_of(rule).query_offset_ms.unwrap_or(self.settings.query_offset_ms)
-    }
-
-    fn tick_rule(
-        &mut self,
-        i: usize,
-        rule: &Rule,
-        at: TimestampMs,
-        input: &Input,
-        fresh: &mut Fresh,
-        out: &mut Output,
-    ) {
-        let t = at.plus_ms(-self.offset(rule));
-        let started = input.stopwatch.map(|now| now());
-        let waits = rule.waits_for_sources && rule.alerting().is_some() && !input.sources_ready;
-        let result = match &rule.kind {
-            RuleKind::Alerting(alerting) if waits => Ok(self.alert_series(i, rule, alerting, t)),
-            RuleKind::Alerting(alerting) => self.tick_alerts(i, rule, alerting, at, t, input, fresh, out),
-            RuleKind::Recording { labels } => {
-                let overlay = Overlay::new(input.storage, fresh);
-                record(&*self.evaluator, &overlay, rule, labels, t, self.set.group_of(rule).limit)
-            }
-        };
-        let state = &mut self.states[i];
-        if let (Some(started), Some(now)) = (started, input.stopwatch) {
-            state.took = now().saturating_sub(started);
-        }
-        if waits {
-            return write(&mut state.previous, result.unwrap_or_default(), t, fresh, &self.stats);
-        }
-        self.stats.evaluations.inc();
-        state.evaluated_at = Some(at);
-        match result {
-            Ok(points) => {
-                state.health = Health::Good;
-                write(&mut state.previous, points, t, fresh, &self.stats);
-            }
-            Err(e) => {
-                state.hold.failing = true;
-                state.health = Health::Bad(e.to_string());
-                self.fail(i, rule, &e, out);
-            }
-        }
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn tick_alerts(
-        &mut self,
-        i: usize,
-        rule: &Rule,
-        alerting: &Alerting,
-        at: TimestampMs,
-        t: TimestampMs,
-        input: &Input,
-        fresh: &Fresh,
-        out: &mut Output,
-    ) -> Result<Vec<Point>, RuleError> {
-        let overlay = Overlay::new(input.storage, fresh);
-        let elements = self.elements(rule, alerting, at, t, &overlay, out)?;
-        let step = Step {
-            at,
-            alerting,
-            limit: self.set.group_of(rule).limit,
-            keep_restored: !input.sources_ready,
-            resolved_retention_ms: self.settings.resolved_retention_ms,
-        };
-        let state = &mut self.states[i];
-        alerting::tick(&mut state.active, elements, &step)?;
-        let mut presence = Presence::new(&overlay, &rule.selectors, t, self.settings.lookback_ms);
-        state.hold.tick(&state.active, at, self.settings.no_data_hold_ms, |source| presence.has_data(source));
-        Ok(self.alert_series(i, rule, alerting, t))
-    }
-
-    fn arrive_rule(
-        &mut self,
-        i: usize,
-        rule: &Rule,
-        now: TimestampMs,
-        input: &Input,
-        fresh: &mut Fresh,
-        out: &mut Output,
-    ) {
-        let t = now.plus_ms(-self.offset(rule));
-        self.stats.evaluations.inc();
-        let result = match &rule.kind {
-            RuleKind::Recording { labels } => {
-                let overlay = Overlay::new(input.storage, fresh);
-                record(&*self.evaluator, &overlay, rule, labels, t, self.set.group_of(rule).limit)
-            }
-            RuleKind::Alerting(_) if rule.waits_for_sources && !input.sources_ready => Ok(Vec::new()),
-            RuleKind::Alerting(alerting) => {
-                let overlay = Overlay::new(input.storage, fresh);
-                self.elements(rule, alerting, now, t, &overlay, out).map(|elements| {
-                    let step = Step {
-                        at: now,
-                        alerting,
-                        limit: self.set.group_of(rule).limit,
-                        keep_restored: true,
-                        resolved_retention_ms: self.settings.resolved_retention_ms,
-                    };
-                    let state = &mut self.states[i];
-                    // Data that arrives cannot begin an absence.
-                    alerting::arrive(&mut state.active, elements, &step, !rule.waits_for_sources);
-                    state.hold.start(&state.active, now);
-                    Vec::new()
-                })
-            }
-        };
-        match result {
-            Ok(points) => points.into_iter().for_each(|point| {
-                fresh.record(point);
-            }),
-            Err(e) => self.fail(i, rule, &e, out),
-        }
-    }
-
-    fn elements(
-        &self,
-        rule: &Rule,
-        alerting: &Alerting,
-        at: TimestampMs,
-        t: TimestampMs,
-        storage: &dyn Select,
-        out: &mut Output,
-    ) -> Result<BTreeMap<Labels, Element>, RuleError> {
-        let samples = vector(&*self.evaluator, storage, &rule.expr, t)?;
-        let with = Rendering {
-            external_labels: &self.settings.external_labels,
-            external_url: &self.settings.external_url,
-            now: at,
-            answerer: &|query| answer(&*self.evaluator, storage, query, at),
-        };
-        let mut template_errors = Vec::new();
-        let elements = alerting::elements(rule, alerting, samples, &with, &mut template_errors);
-        self.stats.template_errors.add(template_errors.len() as u64);
-        if let Some(first) = template_errors.into_iter().next() {
-            let group = self.set.group_of(rule).name.clone();
-            out.failures.push(Failure { group, rule: rule.name.clone(), kind: "template", message: first });
-        }
-        let mut elements = elements?;
-        if !self.retired.is_empty() {
-            elements.retain(|labels, _| labels.get("instance").is_none_or(|i| !self.retired.contains_key(i)));
-        }
-        Ok(elements)
-    }
-
-    /// Series of a rule's alerts: Prometheus' two, and what a restart needs besides.
-    fn alert_series(&self, i: usize, rule: &Rule, alerting: &Alerting, t: TimestampMs) -> Vec<Point> {
-        let state = &self.states[i];
-        let mut points = alerting::series(rule, alerting, &state.active, t);
-        if !self.settings.own_series {
-            return points;
-        }
-        let mut push = |metric: &str, labels: &Labels, when: TimestampMs| {
-            let labels = labels.builder().set(METRIC_NAME, metric).build();
-            points.push(Point { labels, t, value: Value::Float(when.as_secs_f64()) });
-        };
-        for (labels, outgoing) in state.hold.alerts.iter().filter(|(_, o)| o.is_firing()) {
-            push(FIRED_METRIC, labels, outgoing.starts_at);
-            if let Status::NoData { since } = outgoing.status {
-                push(NO_DATA_METRIC, labels, since);
-            }
-        }
-        for (labels, alert) in &state.active {
-            if let Some(since) = alert.keep_firing_since.filter(|_| alert.state == State::Firing) {
-                push(KEEP_METRIC, labels, since);
-            }
-        }
-        points
-    }
-
-    fn fail(&mut self, i: usize, rule: &Rule, error: &RuleError, out: &mut Output) {
-        self.stats.failures.inc();
-        self.states[i].failures += 1;
-        let group = self.set.group_of(rule).name.clone();
-        out.failures.push(Failure { group, rule: rule.name.clone(), kind: "evaluation", message: error.to_string() });
-    }
-
-    /// Series about the rules, so that failing and blind rules can be alerts like any other.
-    fn record_own(&mut self, at: TimestampMs, storage: &dyn Select, fresh: &mut Fresh) {
-        let set = Arc::clone(&self.set);
-        let constant: HashSet<&str> = set
-            .rules
-            .iter()
-            .filter(|r| r.selectors.is_empty() && r.alerting().is_none())
-            .map(|r| r.name.as_str())
-            .collect();
-        let mut blind_count = 0;
-        // Rules may share name and severity, as thresholds do; their counts are added.
-        let mut own: BTreeMap<Labels, (u64, bool)> = BTreeMap::new();
-        for (i, rule) in set.rules.iter().enumerate() {
-            if (self.ticks + i as u64).is_multiple_of(BLIND_CHECK_TICKS) && self.states[i].evaluated_at.is_some() {
-                let t = at.plus_ms(-self.offset(rule));
-                let overlay = Overlay::new(storage, fresh);
-                self.states[i].blind = is_blind(rule, &constant, &overlay, t, self.settings.lookback_ms);
-            }
-            let state = &self.states[i];
-            blind_count += usize::from(state.blind);
-            let group = set.group_of(rule);
-            let mut labels = LabelsBuilder::default();
-            labels.set("rule", &rule.name).set("group", &group.name);
-            if let Some((_, severity)) = rule.fixed_labels().into_iter().find(|(n, _)| *n == "severity") {
-                labels.set("rule_severity", severity);
-            }
-            let entry = own.entry(labels.build()).or_default();
-            *entry = (entry.0 + state.failures, entry.1 || state.blind);
-        }
-        for (labels, (failures, blind)) in own {
-            let mut push = |metric: &str, value: f64| {
-                let labels = labels.builder().set(METRIC_NAME, metric).build();
-                fresh.record(Point { labels, t: at, value: Value::Float(value) });
-            };
-            push(FAILURES_METRIC, failures as f64);
-            push(BLIND_METRIC, f64::from(u8::from(blind)));
-        }
-        self.stats.blind.set(blind_count as f64);
     }
 
     fn due(&mut self, at: TimestampMs) -> Vec<Alert> {
@@ -592,91 +290,4 @@ impl Rules {
         self.stats.firing.set(of(State::Firing) as f64);
         self.stats.held.set(held as f64);
     }
-}
-
-/// The recorded series of a rule at `t`.
-fn record(
-    evaluator: &dyn Evaluate,
-    storage: &dyn Select,
-    rule: &Rule,
-    extra: &[(String, String)],
-    t: TimestampMs,
-    limit: usize,
-) -> Result<Vec<Point>, RuleError> {
-    let samples = vector(evaluator, storage, &rule.expr, t)?;
-    let mut points = Vec::with_capacity(samples.len());
-    let mut seen = HashSet::with_capacity(samples.len());
-    for sample in samples {
-        let mut builder = sample.labels.builder();
-        builder.set(METRIC_NAME, &rule.name);
-        for (name, value) in extra {
-            builder.set(name, value);
-        }
-        let labels = builder.build();
-        if !seen.insert(labels.clone()) {
-            return Err(RuleError::SameLabels { kind: "rule", labels: labels.to_string() });
-        }
-        points.push(Point { labels, t, value: sample.value });
-    }
-    if limit > 0 && points.len() > limit {
-        return Err(RuleError::Limit { limit, count: points.len(), what: "series" });
-    }
-    Ok(points)
-}
-
-/// Adds an evaluation's points and ends the series of the previous one that did not come again.
-fn write(previous: &mut HashSet<Labels>, points: Vec<Point>, t: TimestampMs, fresh: &mut Fresh, stats: &RuleStats) {
-    let mut returned = HashSet::with_capacity(points.len());
-    for point in points {
-        returned.insert(point.labels.clone());
-        if !fresh.record(point) {
-            stats.duplicate_points.inc();
-        }
-    }
-    for labels in previous.drain().filter(|l| !returned.contains(l)) {
-        fresh.end(Point { labels, t, value: Value::Float(stale_nan()) });
-    }
-    *previous = returned;
-}
-
-/// Whether a rule reads series, and none of them is there. Thresholds and other constants do not count.
-fn is_blind(rule: &Rule, constant: &HashSet<&str>, storage: &dyn Select, t: TimestampMs, lookback_ms: i64) -> bool {
-    let is_constant = |reads: &super::rule::Reads| {
-        reads.matchers.iter().any(|m| {
-            m.name == METRIC_NAME && m.op == crate::model::MatchOp::Equal && constant.contains(m.value.as_str())
-        })
-    };
-    let mut reads = rule.selectors.iter().filter(|s| !is_constant(s)).peekable();
-    // A rule that asks for absence fires on what this would report.
-    !rule.waits_for_sources
-        && reads.peek().is_some()
-        && reads.all(|s| {
-            let present = any_present(storage, &s.matchers, t.plus_ms(-s.offset_ms), lookback_ms);
-            matches!(present, Ok(false))
-        })
-}
-
-/// The alerting rule that an alert's labels belong to: same name, fixed labels equal, most of them first.
-fn owner(set: &RuleSet, labels: &Labels) -> Option<usize> {
-    let fits = |rule: &&Rule| rule.fixed_labels().iter().all(|(n, v)| labels.get(n).unwrap_or("") == *v);
-    let name = labels.get("alertname")?;
-    let candidates = set.rules.iter().enumerate().filter(|(_, r)| r.name == name && r.alerting().is_some());
-    candidates.filter(|(_, r)| fits(r)).max_by_key(|(i, r)| (r.fixed_labels().len(), usize::MAX - i)).map(|(i, _)| i)
-}
-
-/// What the outside knew of a remembered alert; `None` when it had not fired, or ended before it could be told.
-fn outgoing(labels: &Labels, memory: &Remembered, annotations: BTreeMap<String, String>) -> Option<Outgoing> {
-    let status = match (memory.resolved_at, memory.no_data_since, memory.was_firing) {
-        (Some(at), ..) => Status::Resolved { at, reason: Reason::Ended },
-        (None, Some(since), false) => Status::NoData { since },
-        _ => Status::Firing,
-    };
-    Some(Outgoing {
-        source: labels.clone(),
-        annotations,
-        value: f64::NAN,
-        starts_at: memory.fired_at?,
-        status,
-        last_sent: None,
-    })
 }

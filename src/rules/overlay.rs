@@ -164,3 +164,59 @@ impl Select for Overlay<'_> {
         self.base.metadata(family)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{TimestampMs, stale_nan};
+    use crate::rules::memory::MemoryStore;
+
+    fn point(name: &str, job: &str, t: i64, v: f64) -> Point {
+        let labels = Labels::from_pairs([(METRIC_NAME, name), ("job", job)]);
+        Point { labels, t: TimestampMs(t), value: Value::Float(v) }
+    }
+
+    fn shown(select: &dyn Select, matcher: Matcher, to: i64) -> Vec<String> {
+        let range = TimeRange { from: TimestampMs(0), to: TimestampMs(to) };
+        let mut set = select.select(&[matcher], range).unwrap();
+        let (mut data, mut out) = (SeriesData::default(), Vec::new());
+        while let Some(labels) = set.next_into(&mut data).unwrap() {
+            let values: Vec<String> = data.floats.iter().map(|s| format!("{}@{}", s.v, s.t.0)).collect();
+            out.push(format!("{labels} {}", values.join(" ")));
+        }
+        out.sort();
+        out
+    }
+
+    #[test]
+    fn the_store_and_what_is_fresh_are_seen_as_one() {
+        let mut store = MemoryStore::default();
+        store.push(point("x", "a", 10, 1.0));
+        store.push(point("x", "b", 10, 2.0));
+        let mut fresh = Fresh::default();
+        assert!(fresh.record(point("x", "a", 20, 3.0)));
+        assert!(fresh.record(point("x", "c", 20, 4.0)));
+        assert!(fresh.record(point("y", "a", 20, 5.0)));
+        let overlay = Overlay::new(&store, &fresh);
+        let x = || Matcher::equal(METRIC_NAME, "x");
+        assert_eq!(shown(&overlay, x(), 20), [r#"x{job="a"} 1@10 3@20"#, r#"x{job="b"} 2@10"#, r#"x{job="c"} 4@20"#]);
+        assert_eq!(shown(&overlay, x(), 19), [r#"x{job="a"} 1@10"#, r#"x{job="b"} 2@10"#]);
+        assert_eq!(shown(&overlay, Matcher::equal("job", "a"), 20), [r#"x{job="a"} 1@10 3@20"#, r#"y{job="a"} 5@20"#]);
+        let all = TimeRange::ALL;
+        assert_eq!(overlay.series(&[x()], all).unwrap().len(), 3);
+        assert_eq!(overlay.label_values("job", &[x()], all).unwrap(), ["a", "b", "c"]);
+        assert_eq!(overlay.label_values(METRIC_NAME, &[], all).unwrap(), ["x", "y"]);
+        assert_eq!(overlay.label_names(&[], all).unwrap(), [METRIC_NAME, "job"]);
+    }
+
+    #[test]
+    fn a_series_has_one_fresh_point_and_a_value_beats_an_end() {
+        let mut fresh = Fresh::default();
+        fresh.end(point("x", "a", 20, stale_nan()));
+        assert!(fresh.record(point("x", "a", 20, 1.0)), "another rule records what one has ended");
+        assert!(!fresh.record(point("x", "a", 20, 2.0)), "the first value stands");
+        fresh.end(point("x", "a", 20, stale_nan()));
+        let points = fresh.into_points();
+        assert_eq!(points, [point("x", "a", 20, 1.0)]);
+    }
+}

@@ -100,3 +100,65 @@ pub fn any_present(
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{METRIC_NAME, Value, stale_nan};
+    use crate::promql::parse;
+    use crate::rules::memory::MemoryStore;
+    use crate::rules::rule::reads_of;
+    use crate::storage::Point;
+
+    /// Whether `expr` has data for `element` at 10 minutes; series end at the given minutes, `None` goes on.
+    fn has_data(expr: &str, series: &[(&str, Option<i64>)], element: &[(&str, &str)]) -> bool {
+        let mut store = MemoryStore::default();
+        for (name, end) in series {
+            let labels = crate::rules::notation::parse_series(name).unwrap();
+            let last = end.unwrap_or(10);
+            for minute in 0..=last {
+                let v = if Some(minute) == *end { stale_nan() } else { 1.0 };
+                store.push(Point { labels: labels.clone(), t: TimestampMs(minute * 60_000), value: Value::Float(v) });
+            }
+        }
+        let reads = reads_of(&parse(expr).unwrap());
+        let element = Labels::from_pairs(element.iter().copied());
+        assert_eq!(element.get(METRIC_NAME), None);
+        Presence::new(&store, &reads, TimestampMs(600_000), 300_000).has_data(&element)
+    }
+
+    #[test]
+    fn data_of_others_does_not_speak_for_an_instance() {
+        let series = [("cpu{instance=\"a\"}", Some(9)), ("cpu{instance=\"b\"}", None)];
+        assert!(!has_data("cpu > 1", &series, &[("instance", "a")]));
+        assert!(has_data("cpu > 1", &series, &[("instance", "b")]));
+        assert!(has_data("sum(cpu) > 1", &series, &[]), "an element without labels is about all of them");
+    }
+
+    #[test]
+    fn thresholds_and_wider_selectors_know_nothing_of_an_instance() {
+        let series = [
+            ("cpu{job=\"j\",instance=\"a\"}", Some(9)),
+            ("threshold{signal=\"cpu\"}", None),
+            ("expected{job=\"j\"}", None),
+        ];
+        let expr = "cpu > on () group_left () min(threshold) and on (job) expected";
+        assert!(!has_data(expr, &series, &[("job", "j"), ("instance", "a")]));
+    }
+
+    #[test]
+    fn labels_that_no_series_carries_do_not_narrow() {
+        let series = [("cpu{pod=\"a\"}", None)];
+        let expr = "label_replace(cpu, \"instance\", \"$1\", \"pod\", \"(.*)\") > 1";
+        assert!(has_data(expr, &series, &[("instance", "a"), ("pod", "a")]));
+        assert!(has_data(expr, &series, &[("instance", "a")]));
+    }
+
+    #[test]
+    fn either_branch_of_a_chain_is_enough_and_old_samples_are_not() {
+        let series = [("a{i=\"x\"}", Some(9)), ("b{i=\"x\"}", None), ("c{i=\"y\"}", Some(4))];
+        assert!(has_data("a or b", &series, &[("i", "x")]));
+        assert!(!has_data("c > 0", &series, &[("i", "y")]));
+        assert!(has_data("vector(1)", &series, &[]), "a rule without selectors always has its data");
+    }
+}

@@ -1,5 +1,7 @@
 //! The unit-test files of Prometheus' promtool, in place from the shared folder, and our own `alerts/`.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests fail by panicking, as the tests do.
+
 use std::path::PathBuf;
 
 use rivetwatch::cli::rules_check::RulesCheck;

@@ -3,6 +3,8 @@
 //! A file holds rules, series in promtool's notation (a value for each interval), actions at times, and the
 //! log that must come out: one line for each alert that starts, ends, or is held, but none for repeats.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests fail by panicking, as the tests do.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

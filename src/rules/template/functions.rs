@@ -77,7 +77,7 @@ const PURE: &[Pure] = &[
     ("args", None, numbered),
     ("sortByLabel", Some(2), sort_by_label),
     ("match", Some(2), |a| Ok(Value::Bool(pattern(text(a, 0)?)?.is_match(text(a, 1)?)))),
-    ("reReplaceAll", Some(3), |a| Ok(string(pattern(text(a, 0)?)?.replace_all(text(a, 2)?, text(a, 1)?).into_owned()))),
+    ("reReplaceAll", Some(3), |a| Ok(string(pattern(text(a, 0)?)?.replace_all(text(a, 2)?, text(a, 1)?)))),
     ("title", Some(1), |a| Ok(string(title(text(a, 0)?)))),
     ("toUpper", Some(1), |a| Ok(string(text(a, 0)?.to_uppercase()))),
     ("toLower", Some(1), |a| Ok(string(text(a, 0)?.to_lowercase()))),

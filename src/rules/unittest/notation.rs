@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{FloatHistogram, Labels, METRIC_NAME, MatchOp, Value, stale_nan};
+use crate::model::{FloatHistogram, Labels, MatchOp, Value, stale_nan};
 use crate::promql::{parse_selector, parse_signed_number};
 
 const POSITIONS_MAX: usize = 1_000_000;

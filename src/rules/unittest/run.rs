@@ -50,10 +50,10 @@ pub fn file(path: &Path, text: &str, options: &TestOptions, report: &mut FileRep
         let mut test = Test::new(group, set, &order, interval_ms, file.fuzzy_compare, options);
         test.run();
         let name = if group.name.is_empty() { format!("test {}", i + 1) } else { group.name.clone() };
-        let failures = test.failures.into_iter();
-        report
-            .failures
-            .extend(failures.map(|f| if f.starts_with("    name: ") { f } else { format!("    name: {name},\n{f}") }));
+        if test.failures.first().is_some_and(|f| !f.starts_with("    name: ")) {
+            report.failures.push(format!("    name: {name},"));
+        }
+        report.failures.append(&mut test.failures);
     }
 }
 
