@@ -183,10 +183,10 @@ fn commit_group(
             Err(_) => break,
         }
     }
-    let batches = group.len();
-    writer.commit(group);
-    shared.counters.queued_batches.fetch_sub(batches, Ordering::AcqRel);
+    // They wait no longer; whoever is answered finds their room free.
+    shared.counters.queued_batches.fetch_sub(group.len(), Ordering::AcqRel);
     shared.counters.queued_points.fetch_sub(points, Ordering::AcqRel);
+    writer.commit(group);
     other
 }
 
