@@ -186,9 +186,12 @@ impl Visible {
         }
         for sample in commit.samples {
             let place = self.series.get_mut(sample.slot as usize).and_then(Option::as_mut);
-            let series = Arc::make_mut(place.expect("a commit brings the series that are not there yet"));
+            let shared = place.expect("a commit brings the series that are not there yet");
+            // Before a copy is made: a copy is smaller, and what it saves counts, too.
+            let own_bytes = shared.own_bytes();
+            let series = Arc::make_mut(shared);
             let growth = series.push(sample.t, sample.value, chunk_span_ms);
-            self.series_bytes += growth.bytes;
+            self.series_bytes = (self.series_bytes + growth.bytes + series.own_bytes()).saturating_sub(own_bytes);
             self.chunks += growth.chunks;
         }
         for (family, metadata) in commit.metadata {

@@ -27,6 +27,11 @@ const RETRY_AFTER_QUEUE_MS: u64 = 1_000;
 
 enum Command {
     Commit(Batch, Answer),
+    Control(Control),
+}
+
+/// What ends a group of commits.
+enum Control {
     Maintain(TimestampMs, SyncSender<Option<CheckpointJob>>),
     Close,
 }
@@ -95,7 +100,7 @@ impl WriterThread {
     /// Has the writer drop what is old, behind the batches that wait; gives a checkpoint to write.
     pub fn maintain(&self, now: TimestampMs) -> Option<CheckpointJob> {
         let (reply, answered) = mpsc::sync_channel(1);
-        self.queue.send(Command::Maintain(now, reply)).ok()?;
+        self.queue.send(Command::Control(Control::Maintain(now, reply))).ok()?;
         answered.recv().ok().flatten()
     }
 
@@ -109,7 +114,7 @@ impl WriterThread {
         self.is_closed.store(true, Ordering::Release);
         let Some(handle) = self.handle.lock().take() else { return };
         // A thread that has ended already is what is wanted.
-        let _ = self.queue.send(Command::Close);
+        let _ = self.queue.send(Command::Control(Control::Close));
         if handle.join().is_err() {
             tracing::error!("the writer of the store ended by a panic");
         }
@@ -130,15 +135,12 @@ fn run(mut writer: Writer, commands: &Receiver<Command>, shared: &Shared) {
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => break,
         };
-        let goes_on = match command {
-            Some(Command::Commit(batch, answer)) => {
-                // What ended the group is done next.
-                let next = commit_group(&mut writer, commands, shared, (batch, answer));
-                next.is_none_or(|command| control(&mut writer, command))
-            }
-            Some(command) => control(&mut writer, command),
-            None => true,
+        let control = match command {
+            Some(Command::Commit(batch, answer)) => commit_group(&mut writer, commands, shared, (batch, answer)),
+            Some(Command::Control(control)) => Some(control),
+            None => None,
         };
+        let goes_on = control.is_none_or(|control| obey(&mut writer, control));
         if !goes_on {
             break;
         }
@@ -160,48 +162,44 @@ fn next(commands: &Receiver<Command>, sync_due: Option<Instant>) -> Result<Comma
     }
 }
 
-/// Commits the batch together with those that wait behind it; gives the other command that ended the group.
+/// Commits the batch together with those that wait behind it; gives what ended the group.
 fn commit_group(
     writer: &mut Writer,
     commands: &Receiver<Command>,
     shared: &Shared,
     first: (Batch, Answer),
-) -> Option<Command> {
+) -> Option<Control> {
     let mut points = first.0.points.len();
     let mut group = vec![first];
-    let mut other = None;
+    let mut control = None;
     while points < GROUP_POINTS_MAX {
         match commands.try_recv() {
             Ok(Command::Commit(batch, answer)) => {
                 points += batch.points.len();
                 group.push((batch, answer));
             }
-            Ok(command) => {
-                other = Some(command);
+            Ok(Command::Control(ended_by)) => {
+                control = Some(ended_by);
                 break;
             }
             Err(_) => break,
         }
     }
-    let batches = group.len();
-    writer.commit(group);
-    shared.counters.queued_batches.fetch_sub(batches, Ordering::AcqRel);
+    // They wait no longer; whoever is answered finds their room free.
+    shared.counters.queued_batches.fetch_sub(group.len(), Ordering::AcqRel);
     shared.counters.queued_points.fetch_sub(points, Ordering::AcqRel);
-    other
+    writer.commit(group);
+    control
 }
 
-/// Whether the thread goes on.
-fn control(writer: &mut Writer, command: Command) -> bool {
-    match command {
-        Command::Maintain(now, reply) => {
+/// Does what is asked; says whether the thread goes on.
+fn obey(writer: &mut Writer, control: Control) -> bool {
+    match control {
+        Control::Maintain(now, reply) => {
             // Nobody waits any more when the caller's thread has ended; the checkpoint comes with the next call.
             let _ = reply.send(writer.maintain(now));
             true
         }
-        Command::Close => false,
-        Command::Commit(batch, answer) => {
-            writer.commit(vec![(batch, answer)]);
-            true
-        }
+        Control::Close => false,
     }
 }

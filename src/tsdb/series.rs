@@ -28,9 +28,10 @@ pub(super) fn fingerprint(value: &Value) -> u64 {
     }
 }
 
-/// By how much an append made a series bigger.
+/// What an append added beside the series' own bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Growth {
+    /// Bytes of the chunk that became full, or of the histogram.
     pub bytes: usize,
     pub chunks: usize,
 }
@@ -69,7 +70,6 @@ impl Series {
 
     /// Appends a sample later than all others; a chunk covers at most `span_ms`.
     pub fn push(&mut self, t: TimestampMs, value: Value, span_ms: i64) -> Growth {
-        let before = self.own_bytes();
         let mut growth = Growth::default();
         match value {
             Value::Float(v) => {
@@ -95,7 +95,6 @@ impl Series {
                 histograms.open.push((t, h));
             }
         }
-        growth.bytes = (growth.bytes + self.own_bytes()).saturating_sub(before);
         growth
     }
 
@@ -220,8 +219,8 @@ impl Series {
         self.own_bytes() + self.full.iter().map(|chunk| chunk.size_bytes()).sum::<usize>() + histograms
     }
 
-    /// Bytes beside full chunks and histograms.
-    fn own_bytes(&self) -> usize {
+    /// Bytes beside full chunks and histograms. A copy may take less: it has no room to grow.
+    pub fn own_bytes(&self) -> usize {
         const COUNTED_POINTER: usize = 2 * size_of::<usize>();
         size_of::<Self>()
             + COUNTED_POINTER

@@ -131,6 +131,39 @@ fn a_full_memory_refuses_the_whole_batch_and_can_be_retried() {
     assert_eq!(commit(&tsdb, vec![point(&labels("m", &[]), 3 * 3600, 1.0)]).stored, 1);
 }
 
+/// Scenario: two stores take the same samples; one is read all the while, so that its series are copied before each.
+/// Guarantee: the account of memory does not drift, neither while samples come nor once all are dropped.
+#[test]
+fn the_account_of_memory_does_not_drift() {
+    let (read, unread) = (Tsdb::in_memory(Settings::default()), Tsdb::in_memory(Settings::default()));
+    let series: Vec<_> = (0..20).map(|n| labels("m", &[("n", &n.to_string())])).collect();
+    let histogram = Arc::new(FloatHistogram { positive_buckets: vec![1.0; 20], ..Default::default() });
+    for round in 0..1_500 {
+        let points = || {
+            let mut points: Vec<_> = series.iter().map(|s| point(s, round * 15, 0.1 * round as f64)).collect();
+            let value = Value::Histogram(histogram.clone());
+            points.push(Point { labels: labels("latency", &[]), t: at(round * 15), value });
+            points
+        };
+        let _held = read.select(&[], TimeRange::ALL).unwrap();
+        commit(&read, points());
+        commit(&unread, points());
+        if round % 40 == 0 {
+            read.maintain(at(round * 15));
+            unread.maintain(at(round * 15));
+        }
+    }
+    let (with, without) = (read.memory_bytes() as f64, unread.memory_bytes() as f64);
+    assert!((with / without - 1.0).abs() < 0.1, "{with} with readers, {without} without");
+    for tsdb in [&read, &unread] {
+        tsdb.maintain(at(1_500 * 15 + 3 * 3600));
+        assert_eq!(stat(tsdb, "rivetwatch_head_chunks", None), 0.0);
+        // What is left are tables that may be filled again.
+        assert!(tsdb.memory_bytes() < 5_000, "{}", tsdb.memory_bytes());
+    }
+    assert_eq!(read.memory_bytes(), unread.memory_bytes());
+}
+
 #[test]
 fn a_bound_on_the_future_counts_from_the_time_told() {
     let tsdb = Tsdb::in_memory(Settings { future_ms_max: Some(600_000), ..Settings::default() });
