@@ -112,10 +112,8 @@ impl Evaluator<'_> {
         results: &mut Results,
     ) -> Result<(), QueryError> {
         let matching = &operation.binary.matching;
-        let (fill_many, fill_one) = match operation.swapped {
-            true => (matching.fill_right, matching.fill_left),
-            false => (matching.fill_left, matching.fill_right),
-        };
+        // As in Prometheus, `fill_left` fills the "many" side even where `group_right` makes that the right one.
+        let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
         if (group.one.is_empty() && fill_one.is_none()) || (group.many.is_empty() && fill_many.is_none()) {
             return self.check_duplicates(operation, group, one, grid);
         }
@@ -217,8 +215,8 @@ fn duplicate(operation: &Operation<'_>, a: &Series, b: &Series) -> QueryError {
         "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
          many-to-many matching not allowed: matching labels must be unique on one side",
         crate::promql::labels_text(&group),
-        crate::promql::labels_text(&b.labels),
-        crate::promql::labels_text(&a.labels)
+        crate::promql::labels_text(&a.labels),
+        crate::promql::labels_text(&b.labels)
     ))
 }
 

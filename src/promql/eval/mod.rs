@@ -223,7 +223,7 @@ impl<'a> Evaluator<'a> {
             ExprKind::Unary { negative, operand } => self.unary(*negative, operand, grid),
             ExprKind::Binary(binary) => self.binary(expr, binary, grid),
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid).map(Evaluated::Vector),
-            ExprKind::Call(call) => self.call(expr, call, grid),
+            ExprKind::Call(call) => self.call(call, grid),
             ExprKind::Matrix(_) | ExprKind::Subquery(_) => {
                 Err(QueryError::Execution("a range vector stands only as the argument of a function".into()))
             }

@@ -22,8 +22,6 @@ use crate::promql::functions::FunctionId;
 use crate::promql::histogram::Sparse;
 use crate::storage::SeriesData;
 
-pub(super) use extended::interpolate_histograms;
-
 /// What is known of a series before its windows are walked.
 pub(super) struct Whole {
     pub labels: Labels,
@@ -55,7 +53,7 @@ pub(super) struct Window<'a> {
 }
 
 /// A call of a window function.
-pub(super) struct WindowCall<'a> {
+pub(super) struct WindowCall {
     pub id: FunctionId,
     /// Place of the first argument, where most annotations point to.
     pub first_arg: PositionRange,
@@ -64,9 +62,6 @@ pub(super) struct WindowCall<'a> {
     pub params: Vec<Scalar>,
     pub extension: Option<Extension>,
     pub range_ms: i64,
-    /// Whether the windows are of a selector, whose name tells whether it is a counter.
-    pub of_selector: bool,
-    _call: std::marker::PhantomData<&'a ()>,
 }
 
 /// Where windows lie and how far around them samples are wanted.
@@ -106,8 +101,6 @@ impl Evaluator<'_> {
             params,
             extension,
             range_ms: 0,
-            of_selector: matches!(range_arg.unwrap_parens().kind, ExprKind::Matrix(_)),
-            _call: std::marker::PhantomData,
         };
         window_call.range_ms = self.range_of(range_arg)?;
         let keeps_name = matches!(call.function.id, FunctionId::LastOverTime | FunctionId::FirstOverTime);
@@ -230,7 +223,7 @@ impl Evaluator<'_> {
     }
 
     /// Says so when `rate` or `increase` is used on what does not look like a counter.
-    fn note_non_counter(&mut self, call: &WindowCall<'_>, whole: &Whole) {
+    fn note_non_counter(&mut self, call: &WindowCall, whole: &Whole) {
         let is_counter_function = matches!(call.id, FunctionId::Rate | FunctionId::Increase);
         if !is_counter_function || whole.name.is_empty() || !whole.unpacked.is_empty() {
             return;
@@ -323,7 +316,7 @@ fn check_extension(call: &Call, extension: Option<Extension>) -> Result<(), Quer
 /// The value of the function for one window, which holds at least one sample.
 fn apply(
     evaluator: &mut Evaluator<'_>,
-    call: &WindowCall<'_>,
+    call: &WindowCall,
     whole: &Whole,
     window: &Window<'_>,
 ) -> Result<Option<Output>, QueryError> {

@@ -12,7 +12,7 @@ use crate::promql::histogram::Sparse;
 const EXTRAPOLATION_THRESHOLD: f64 = 1.1;
 
 pub(super) fn extrapolated(
-    call: &WindowCall<'_>,
+    call: &WindowCall,
     whole: &Whole,
     window: &Window<'_>,
     notes: &mut Annotations,
@@ -45,14 +45,7 @@ pub(super) fn extrapolated(
 ///
 /// Edges that lie within the usual distance of samples are extrapolated to, others half that distance towards
 /// them; a counter never beyond where it would have been zero, `to_zero` sampled intervals before its first sample.
-fn factor(
-    call: &WindowCall<'_>,
-    window: &Window<'_>,
-    first: i64,
-    last: i64,
-    samples: usize,
-    to_zero: Option<f64>,
-) -> f64 {
+fn factor(call: &WindowCall, window: &Window<'_>, first: i64, last: i64, samples: usize, to_zero: Option<f64>) -> f64 {
     let seconds = |ms: i64| ms as f64 / 1000.0;
     let sampled = seconds(last - first);
     let average = sampled / (samples - 1) as f64;
@@ -74,7 +67,7 @@ fn factor(
 
 /// Last less first histogram, counter resets in between added up.
 fn histogram_change(
-    call: &WindowCall<'_>,
+    call: &WindowCall,
     whole: &Whole,
     histograms: &[Sparse],
     is_counter: bool,
@@ -154,7 +147,7 @@ impl Last<'_> {
 }
 
 pub(super) fn last_two(
-    call: &WindowCall<'_>,
+    call: &WindowCall,
     whole: &Whole,
     window: &Window<'_>,
     notes: &mut Annotations,
