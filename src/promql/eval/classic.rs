@@ -202,7 +202,7 @@ impl Evaluator<'_> {
     fn ask_classic(
         &mut self,
         question: &Question<'_>,
-        buckets: &mut Vec<Bucket>,
+        buckets: &mut [Bucket],
         step: usize,
         name: &str,
         places: Places,

@@ -15,7 +15,7 @@ use super::grid::Grid;
 use super::points::{Output, Point, Points, Scalar, Series};
 use super::selector::{PartitionPointLinear, sort_by_labels};
 use super::{Evaluated, Evaluator};
-use crate::model::{FloatHistogram, Labels, Sample, TimestampMs, is_stale_nan};
+use crate::model::{CounterResetHint, FloatHistogram, Labels, Sample, TimestampMs, is_stale_nan};
 use crate::promql::ast::{Call, Expr, ExprKind, Extension, MatrixSelector, PositionRange, Subquery, ValueType};
 use crate::promql::error::QueryError;
 use crate::promql::functions::FunctionId;
@@ -252,6 +252,7 @@ fn walk<'e>(
     let (mut f_lo, mut f_hi, mut h_lo, mut h_hi) = (0, 0, 0, 0);
     let (mut r_lo, mut r_hi) = (0, 0);
     for step in 0..grid.steps {
+        evaluator.cancel.check()?;
         let end = slide.end(grid, step);
         let first = evaluator.window_start(end, slide.range + slide.before);
         let last = end + slide.after;
@@ -290,10 +291,20 @@ fn series_data(series: &Series, grid: &Grid) -> SeriesData {
         let t = TimestampMs(grid.time(step));
         match point {
             Point::Float(v) => data.floats.push(Sample { t, v }),
-            Point::Histogram(h) => data.histograms.push((t, Arc::clone(h))),
+            Point::Histogram(h) => data.histograms.push((t, without_hint(h))),
         }
     }
     data
+}
+
+/// A counter reset hint speaks of the sample before in the store, which a subquery may have stepped over.
+fn without_hint(h: &Arc<FloatHistogram>) -> Arc<FloatHistogram> {
+    match h.counter_reset_hint {
+        CounterResetHint::Unknown | CounterResetHint::Gauge => Arc::clone(h),
+        CounterResetHint::Reset | CounterResetHint::NotReset => {
+            Arc::new(FloatHistogram { counter_reset_hint: CounterResetHint::Unknown, ..(**h).clone() })
+        }
+    }
 }
 
 /// Only functions that make sense of values at the edges take the modifiers.

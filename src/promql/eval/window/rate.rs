@@ -173,11 +173,11 @@ pub(super) fn last_two(
         }
         (Last::Histogram(_, before), Last::Histogram(_, after)) => {
             let is_gauge = |h: &Sparse| h.hint == CounterResetHint::Gauge;
-            if is_rate && (is_gauge(before) || is_gauge(after)) {
-                notes.not_a_counter(at, &whole.name);
-            }
-            if !is_rate && !(is_gauge(before) && is_gauge(after)) {
-                notes.not_a_gauge(at, &whole.name);
+            let gauges = [before, after].into_iter().filter(|h| is_gauge(h)).count();
+            match (is_rate, gauges) {
+                (true, 1..) => notes.not_a_counter(at, &whole.name),
+                (false, 0 | 1) => notes.not_a_gauge(at, &whole.name),
+                _ => {}
             }
             let mut change = (*after).clone();
             if !is_rate || !after.detects_reset(before) {
