@@ -9,6 +9,15 @@ use super::eval;
 use crate::model::{FloatHistogram, Labels, Sample, TimestampMs, Value};
 use crate::storage::Select;
 
+/// Runs an evaluation where its recursion cannot overflow the stack.
+fn with_enough_stack<T: Send>(
+    expr: &Expr,
+    evaluate: impl FnOnce() -> Result<T, QueryError> + Send,
+) -> Result<T, QueryError> {
+    super::stack::run(expr.depth, evaluate)
+        .unwrap_or_else(|e| Err(QueryError::Execution(format!("failed to start a thread for a deep query: {e}"))))
+}
+
 /// Most steps of one range query, as Prometheus' API has it.
 pub const MAX_STEPS: i64 = 11_000;
 
@@ -155,7 +164,7 @@ impl Engine {
         cancel: &Cancel,
     ) -> Result<QueryResult, QueryError> {
         self.check_experimental(expr)?;
-        eval::instant(&self.options, storage, cancel, expr, at)
+        with_enough_stack(expr, || eval::instant(&self.options, storage, cancel, expr, at))
     }
 
     /// The values of `expr` at `start`, `start + step_ms`, … up to `end`, as a matrix.
@@ -206,7 +215,7 @@ impl Engine {
             )));
         }
         self.check_experimental(expr)?;
-        eval::range(&self.options, storage, cancel, expr, start, end, step_ms)
+        with_enough_stack(expr, || eval::range(&self.options, storage, cancel, expr, start, end, step_ms))
     }
 
     pub(super) fn check_experimental(&self, expr: &Expr) -> Result<(), QueryError> {

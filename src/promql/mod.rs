@@ -16,6 +16,7 @@ mod number;
 mod parser;
 mod print;
 mod series;
+mod stack;
 mod strings;
 pub mod testing;
 

@@ -68,7 +68,9 @@ pub(super) fn split_series(line: &str) -> (&str, &str) {
                 _ if c.is_whitespace() && !in_braces => {
                     // `name {labels}` is one series all the same.
                     let rest = line[at..].trim_start();
-                    if !(rest.starts_with('{') && !rest.starts_with("{{")) || line[..at].contains('{') {
+                    let is_histogram = rest.starts_with("{{");
+                    let labels_follow = rest.starts_with('{') && !is_histogram && !line[..at].contains('{');
+                    if !labels_follow {
                         return (&line[..at], rest);
                     }
                 }
@@ -138,7 +140,9 @@ fn float_item(item: &str) -> Result<Vec<Option<f64>>, &'static str> {
     if item == "stale" {
         return Ok(vec![Some(stale_nan())]);
     }
-    if let Some(value) = parse_signed_number(item) {
+    // `0x5` is six zeros, as in Prometheus; `0x1f` can only be meant as a number.
+    let is_repetition = repetitions(item).is_some_and(|(body, _)| !body.is_empty());
+    if let Some(value) = parse_signed_number(item).filter(|_| !is_repetition) {
         return Ok(vec![Some(value)]);
     }
     let (body, times) = repetitions(item).ok_or("is not a number")?;
@@ -260,6 +264,7 @@ mod tests {
             floats("1 _ 2+3x2 -1-1x1 _x2"),
             [Some(1.0), None, Some(2.0), Some(5.0), Some(8.0), Some(-1.0), Some(-2.0), None, None]
         );
+        assert_eq!(floats("0x2"), [Some(0.0); 3]);
         assert_eq!(floats("0x1f 1e+2 7x1"), [Some(31.0), Some(100.0), Some(7.0), Some(7.0)]);
         assert!(floats("stale")[0].is_some_and(crate::model::is_stale_nan));
         for text in ["NaNx3", "1+x3", "abc", "1 + 1x3", "{{schema:0", "{{sum:1 sum:2}}"] {

@@ -16,3 +16,4 @@ mod rules_lives;
 mod scrape;
 mod tsdb;
 mod tsdb_wal;
+mod promql_conformance;

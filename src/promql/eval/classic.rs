@@ -9,7 +9,7 @@ use super::grid::Grid;
 use super::points::{Output, Point, Points, Scalar, Series};
 use super::{Evaluated, Evaluator};
 use crate::model::{FloatHistogram, Labels};
-use crate::promql::ast::{Call, Expr, PositionRange};
+use crate::promql::ast::{Call, PositionRange};
 use crate::promql::error::QueryError;
 use crate::promql::functions::FunctionId;
 use crate::promql::histogram::{self, Sparse};
@@ -48,7 +48,7 @@ struct Places {
 }
 
 impl Evaluator<'_> {
-    pub(super) fn histogram_call(&mut self, _expr: &Expr, call: &Call, grid: &Grid) -> Result<Vec<Series>, QueryError> {
+    pub(super) fn histogram_call(&mut self, call: &Call, grid: &Grid) -> Result<Vec<Series>, QueryError> {
         match call.function.id {
             FunctionId::HistogramQuantile => {
                 let q = self.scalar(&call.args[0], grid)?;
@@ -87,9 +87,12 @@ impl Evaluator<'_> {
                     if at == out.len() {
                         out.push(Series { labels, drop_name: true, points: Points::default() });
                     }
-                    if out[at].points.get(step).is_none() {
-                        out[at].points.push(step, point.to_output());
+                    if out[at].points.get(step).is_some() {
+                        return Err(QueryError::Execution(
+                            "vector cannot contain metrics with the same labelset".into(),
+                        ));
                     }
+                    out[at].points.push(step, point.to_output());
                 }
             }
         }
@@ -181,15 +184,15 @@ impl Evaluator<'_> {
             Question::Quantile(q) => {
                 let answer = histogram::quantile(q.at(step), &sparse);
                 if answer.is_nan_result {
-                    self.notes.quantile_is_nan(places.question, name);
+                    self.notes.quantile_is_nan(places.vector, name);
                 } else if answer.is_skewed {
-                    self.notes.quantile_is_skewed(places.question, name);
+                    self.notes.quantile_is_skewed(places.vector, name);
                 }
                 answer.value
             }
             Question::Fraction(lower, upper) => {
                 if h.sum.is_nan() && h.count > 0.0 {
-                    self.notes.fraction_excludes_nan(places.question, name);
+                    self.notes.fraction_excludes_nan(places.vector, name);
                 }
                 histogram::fraction(lower.at(step), upper.at(step), &sparse)
             }
@@ -199,7 +202,7 @@ impl Evaluator<'_> {
     fn ask_classic(
         &mut self,
         question: &Question<'_>,
-        buckets: &mut Vec<Bucket>,
+        buckets: &mut [Bucket],
         step: usize,
         name: &str,
         places: Places,

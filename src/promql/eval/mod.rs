@@ -43,6 +43,7 @@ pub(super) fn instant(
     expr: &Expr,
     at: TimestampMs,
 ) -> Result<QueryResult, QueryError> {
+    check_time(at)?;
     let times = QueryTimes { start: at.0, end: at.0, step: 0 };
     let mut evaluator = Evaluator::new(options, storage, cancel, times);
     let grid = Grid::single(at.0);
@@ -75,6 +76,8 @@ pub(super) fn range(
     end: TimestampMs,
     step_ms: i64,
 ) -> Result<QueryResult, QueryError> {
+    check_time(start)?;
+    check_time(end)?;
     let times = QueryTimes { start: start.0, end: end.0, step: step_ms };
     let mut evaluator = Evaluator::new(options, storage, cancel, times);
     let grid = Grid { start: start.0, step: step_ms, steps: (end.since(start) / step_ms) as usize + 1 };
@@ -90,6 +93,13 @@ pub(super) fn range(
     };
     matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(evaluator.finish(QueryValue::Matrix(matrix)))
+}
+
+fn check_time(t: TimestampMs) -> Result<(), QueryError> {
+    match t.0.unsigned_abs() <= grid::MAX_TIME_MS.unsigned_abs() {
+        true => Ok(()),
+        false => Err(QueryError::BadQuery(format!("time {} ms is out of range", t.0))),
+    }
 }
 
 fn has_points(series: &MatrixSeries) -> bool {
@@ -223,7 +233,7 @@ impl<'a> Evaluator<'a> {
             ExprKind::Unary { negative, operand } => self.unary(*negative, operand, grid),
             ExprKind::Binary(binary) => self.binary(expr, binary, grid),
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid).map(Evaluated::Vector),
-            ExprKind::Call(call) => self.call(expr, call, grid),
+            ExprKind::Call(call) => self.call(call, grid),
             ExprKind::Matrix(_) | ExprKind::Subquery(_) => {
                 Err(QueryError::Execution("a range vector stands only as the argument of a function".into()))
             }
@@ -329,3 +339,6 @@ pub(super) fn kahan_add(value: f64, sum: f64, lost: f64) -> (f64, f64) {
 fn shared(sparse: &super::histogram::Sparse) -> Arc<FloatHistogram> {
     Arc::new(FloatHistogram::from(sparse))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 
 use hashbrown::HashMap;
+use xxhash_rust::xxh64::xxh64;
 
 use super::Evaluator;
 use super::aggregate::{Group, groups};
@@ -65,45 +66,38 @@ impl Evaluator<'_> {
         grid: &Grid,
     ) -> Result<Vec<Series>, QueryError> {
         let label = super::labels::label_name(label)?;
-        let mut out = Vec::new();
+        // Groups may meet in one label set, where `label` overwrites a label by which they differ.
+        let mut counts: Vec<(Labels, bool, Vec<u32>)> = Vec::new();
         let mut by_labels: HashMap<Labels, usize> = HashMap::new();
         for group in groups(aggregate, series) {
-            let mut texts: HashMap<String, Labels> = HashMap::new();
-            for step in 0..grid.steps {
-                let mut counts: Vec<(Labels, f64)> = Vec::new();
-                for member in &group.members {
-                    let text = match series[*member].points.get(step) {
-                        Some(Point::Float(v)) => format_float(v),
-                        Some(Point::Histogram(h)) => super::labels::histogram_text(h),
-                        None => continue,
+            self.cancel.check()?;
+            let drop_name = group.drop_name && label != crate::model::METRIC_NAME;
+            for member in &group.members {
+                for (step, point) in series[*member].points.iter() {
+                    let text = match point {
+                        Point::Float(v) => format_float(v),
+                        Point::Histogram(h) => super::labels::histogram_text(h),
                     };
-                    let with_value = || {
-                        let mut builder = group.labels.builder();
-                        builder.set(label.clone(), text.clone());
-                        builder.build()
-                    };
-                    let labels = texts.entry(text.clone()).or_insert_with(with_value).clone();
-                    match counts.iter_mut().find(|(l, _)| *l == labels) {
-                        Some((_, count)) => *count += 1.0,
-                        None => counts.push((labels, 1.0)),
+                    let mut builder = group.labels.builder();
+                    builder.set(label.as_str(), text);
+                    let labels = builder.build();
+                    let at = *by_labels.entry(labels.clone()).or_insert(counts.len());
+                    if at == counts.len() {
+                        self.check_samples((at + 1) * grid.steps)?;
+                        counts.push((labels, drop_name, vec![0; grid.steps]));
                     }
-                }
-                for (labels, count) in counts {
-                    let at = *by_labels.entry(labels.clone()).or_insert(out.len());
-                    if at == out.len() {
-                        let drop_name = group.drop_name && label != crate::model::METRIC_NAME;
-                        out.push(Series { labels, drop_name, points: Points::default() });
-                    }
-                    if out[at].points.get(step).is_some() {
-                        return Err(QueryError::Execution(
-                            "vector cannot contain metrics with the same labelset".into(),
-                        ));
-                    }
-                    out[at].points.push_float(step, count);
+                    counts[at].2[step] += 1;
                 }
             }
         }
-        Ok(out)
+        let series_of = |(labels, drop_name, counts): (Labels, bool, Vec<u32>)| {
+            let mut points = Points::default();
+            for (step, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+                points.push_float(step, f64::from(count));
+            }
+            Series { labels, drop_name, points }
+        };
+        Ok(counts.into_iter().map(series_of).collect())
     }
 
     /// The series that `topk` and its kin let through, with their own labels.
@@ -218,6 +212,7 @@ fn by_rank(op: AggregateOp, a: f64, b: f64) -> Ordering {
 /// The hash of the labels decides, so that the same series are chosen at every step, and a negative ratio
 /// chooses exactly those that the positive one beside it leaves.
 fn is_in_ratio(labels: &Labels, ratio: f64) -> bool {
-    let place = labels.hash64() as f64 / u64::MAX as f64;
+    // The encoding of label sets is that of Prometheus, so its hash is too, and it chooses the same series.
+    let place = xxh64(labels.encoded(), 0) as f64 / u64::MAX as f64;
     if ratio >= 0.0 { place < ratio } else { place >= 1.0 + ratio }
 }

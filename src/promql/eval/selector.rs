@@ -87,14 +87,25 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Series>, QueryError> {
         let (offset, at) = self.times.modifiers(&selector.time)?;
         let time = |step: usize| at.unwrap_or_else(|| grid.time(step)) - offset;
+        self.samples_at(selector, grid.steps, &time, pick)
+    }
+
+    /// What `pick` takes of the current sample of each series at the times that `time` gives, which never go back.
+    pub(super) fn samples_at(
+        &mut self,
+        selector: &VectorSelector,
+        steps: usize,
+        time: &dyn Fn(usize) -> i64,
+        pick: impl Fn(&Found<'_>) -> Output,
+    ) -> Result<Vec<Series>, QueryError> {
         let lookback = self.options.lookback_ms;
         let mut out = Vec::new();
         let mut total = 0;
         let from = self.window_start(time(0), lookback);
-        self.for_each_series(selector, from, time(grid.steps - 1), |this, labels, data| {
+        self.for_each_series(selector, from, time(steps.saturating_sub(1)), |this, labels, data| {
             let mut points = Points::default();
             let (mut floats, mut histograms) = (0, 0);
-            for step in 0..grid.steps {
+            for step in 0..steps {
                 let end = time(step);
                 floats += data.floats[floats..].partition_point_linear(|s| s.t.0 <= end);
                 histograms += data.histograms[histograms..].partition_point_linear(|(t, _)| t.0 <= end);

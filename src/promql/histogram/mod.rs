@@ -9,7 +9,7 @@ mod quantile;
 mod reset;
 mod trim;
 
-pub(in crate::promql) use add::{AddOutcome, Incompatible};
+pub(in crate::promql) use add::Incompatible;
 pub(in crate::promql) use kahan::KahanSum;
 pub(in crate::promql) use quantile::{fraction, quantile, variance};
 pub(in crate::promql) use trim::Keep;
@@ -78,7 +78,7 @@ impl From<&Sparse> for FloatHistogram {
 }
 
 /// The histogram without empty buckets and with the fewest spans.
-pub fn compact(h: &FloatHistogram) -> FloatHistogram {
+pub(super) fn compact(h: &FloatHistogram) -> FloatHistogram {
     FloatHistogram::from(&Sparse::from(h))
 }
 

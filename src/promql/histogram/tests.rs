@@ -1,3 +1,4 @@
+use super::add::AddOutcome;
 use super::*;
 
 fn exponential(schema: i32, positive: &[(i32, f64)]) -> Sparse {

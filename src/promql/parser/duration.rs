@@ -48,7 +48,7 @@ impl Parser<'_> {
     }
 
     fn duration_expression(&mut self, min_precedence: u8, context: &str) -> Result<Duration, ParseError> {
-        let mut lhs = self.nested(|p| p.duration_unary(context))?;
+        let mut lhs = self.duration_unary(context)?;
         loop {
             let op = match self.peek() {
                 Token::Operator(op) if op.drops_name() && op.precedence() >= min_precedence => *op,

@@ -33,7 +33,32 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
         let message = format!("query is {} bytes long, the limit is {MAX_QUERY_BYTES}", query.len());
         return Err(ParseError::new("", PositionRange::default(), message));
     }
-    let mut parser = Parser { query, tokens: tokenize(query)?, at: 0, nesting: 0 };
+    let tokens = tokenize(query)?;
+    super::stack::run(nesting_at_most(&tokens), || parse_tokens(query, tokens)).unwrap_or_else(|e| {
+        let message = format!("failed to start a thread for a deep query: {e}");
+        Err(ParseError::new("", PositionRange::default(), message))
+    })
+}
+
+/// More levels than the parser can recurse into for these tokens: brackets nest, signs and `^` nest to the right.
+fn nesting_at_most(tokens: &[Placed]) -> u32 {
+    let (mut open, mut deepest, mut nesting_operators) = (0u32, 0u32, 0u32);
+    for placed in tokens {
+        match placed.token {
+            Token::LeftParen | Token::LeftBracket => {
+                open = open.saturating_add(1);
+                deepest = deepest.max(open);
+            }
+            Token::RightParen | Token::RightBracket => open = open.saturating_sub(1),
+            Token::Operator(_) => nesting_operators = nesting_operators.saturating_add(1),
+            _ => {}
+        }
+    }
+    deepest.saturating_add(nesting_operators)
+}
+
+fn parse_tokens(query: &str, tokens: Vec<Placed>) -> Result<Expr, ParseError> {
+    let mut parser = Parser { query, tokens, at: 0, nesting: 0 };
     if parser.peek() == &Token::End {
         return Err(parser.error(parser.position(), "no expression found in input"));
     }
@@ -192,7 +217,7 @@ impl Parser<'_> {
 
     /// An expression whose operators all bind at least as tight as `min_precedence`.
     fn expression(&mut self, min_precedence: u8) -> Result<Expr, ParseError> {
-        let mut lhs = self.nested(Self::unary)?;
+        let mut lhs = self.unary()?;
         while let Some(op) = self.peek_operator().filter(|op| op.precedence() >= min_precedence) {
             self.advance();
             let (return_bool, matching) = self.binary_modifiers(op)?;

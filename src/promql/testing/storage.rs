@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use super::script::Load;
 use crate::model::{
-    FloatHistogram, Labels, METRIC_NAME, Matcher, Metadata, Sample, Span, TimeRange, TimestampMs, Value,
+    CounterResetHint, FloatHistogram, Labels, METRIC_NAME, Matcher, Metadata, Sample, Span, TimeRange, TimestampMs,
+    Value,
 };
+use crate::promql::histogram::Sparse;
 use crate::storage::{Select, SelectError, SeriesData, SeriesSet};
 
 /// Series in memory, sorted by labels.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStorage {
     series: BTreeMap<Labels, SeriesData>,
+    /// Whether a script gave start timestamps, which are not kept.
+    pub(super) lacks_start_timestamps: bool,
 }
 
 /// Counts of one classic histogram at one time.
@@ -25,16 +29,28 @@ struct ClassicAt {
 
 impl MemoryStorage {
     /// Adds a sample, which must be newer than those the series has.
+    ///
+    /// A histogram without a counter reset hint gets the one that Prometheus' chunks give it when read:
+    /// `not_reset` where it continues the one before.
     pub fn append(&mut self, labels: Labels, t: TimestampMs, value: Value) {
         let data = self.series.entry(labels).or_default();
         match value {
             Value::Float(v) => data.floats.push(Sample { t, v }),
-            Value::Histogram(h) => data.histograms.push((t, h)),
+            Value::Histogram(h) => {
+                let h = match data.histograms.last() {
+                    Some((_, before)) if continues(before, &h) => {
+                        Arc::new(FloatHistogram { counter_reset_hint: CounterResetHint::NotReset, ..(*h).clone() })
+                    }
+                    _ => h,
+                };
+                data.histograms.push((t, h));
+            }
         }
     }
 
     /// Runs a `load` command.
     pub(super) fn load(&mut self, load: &Load) -> Result<(), String> {
+        self.lacks_start_timestamps |= load.has_start_timestamps;
         let mut classics: BTreeMap<(Labels, i64), ClassicAt> = BTreeMap::new();
         for (labels, values) in &load.series {
             for (index, value) in values.iter().enumerate() {
@@ -56,6 +72,13 @@ impl MemoryStorage {
     fn matching(&self, matchers: &[Matcher]) -> impl Iterator<Item = (&Labels, &SeriesData)> {
         self.series.iter().filter(|(labels, _)| matchers.iter().all(|m| m.matches(labels)))
     }
+}
+
+/// Whether `next` has no hint of its own and goes on counting where `before` was.
+fn continues(before: &FloatHistogram, next: &FloatHistogram) -> bool {
+    next.counter_reset_hint == CounterResetHint::Unknown
+        && before.counter_reset_hint != CounterResetHint::Gauge
+        && !Sparse::from(next).detects_reset(&Sparse::from(before))
 }
 
 /// Remembers one float of a classic histogram under the labels that its native twin will have.

@@ -8,13 +8,13 @@ use super::grid::Grid;
 use super::points::{Output, Point, Points, Scalar, Series};
 use super::{Evaluated, Evaluator};
 use crate::model::Labels;
-use crate::promql::ast::{Call, Expr, ExprKind, ValueType};
+use crate::promql::ast::{Call, ExprKind, ValueType};
 use crate::promql::error::QueryError;
 use crate::promql::functions::FunctionId;
 use crate::promql::histogram::{Sparse, variance};
 
 impl Evaluator<'_> {
-    pub(super) fn call(&mut self, expr: &Expr, call: &Call, grid: &Grid) -> Result<Evaluated, QueryError> {
+    pub(super) fn call(&mut self, call: &Call, grid: &Grid) -> Result<Evaluated, QueryError> {
         use FunctionId as F;
         let takes_range = call.function.args.contains(&ValueType::Matrix);
         match call.function.id {
@@ -30,7 +30,7 @@ impl Evaluator<'_> {
             F::LabelJoin => self.label_join(call, grid).map(Evaluated::Vector),
             F::Sort | F::SortDesc | F::SortByLabel | F::SortByLabelDesc => self.sort(call, grid).map(Evaluated::Vector),
             F::HistogramQuantile | F::HistogramQuantiles | F::HistogramFraction => {
-                self.histogram_call(expr, call, grid).map(Evaluated::Vector)
+                self.histogram_call(call, grid).map(Evaluated::Vector)
             }
             F::HistogramAvg | F::HistogramCount | F::HistogramSum | F::HistogramStddev | F::HistogramStdvar => {
                 self.histogram_number(call, grid).map(Evaluated::Vector)

@@ -21,7 +21,7 @@ impl Entry {
     }
 }
 
-pub(super) fn count(call: &WindowCall<'_>, window: &Window<'_>) -> Option<Output> {
+pub(super) fn count(call: &WindowCall, window: &Window<'_>) -> Option<Output> {
     let floats = window.floats.iter().enumerate().map(|(i, s)| Entry::Float(s.t.0, i));
     let histograms = window.times.iter().enumerate().map(|(i, (t, _))| Entry::Histogram(t.0, i));
     let mut entries: Vec<Entry> = floats.chain(histograms).collect();

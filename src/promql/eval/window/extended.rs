@@ -45,12 +45,7 @@ fn edges(window: &Window<'_>, smoothed: bool, len: usize, time: impl Fn(usize) -
     })
 }
 
-pub(super) fn rate(
-    call: &WindowCall<'_>,
-    whole: &Whole,
-    window: &Window<'_>,
-    notes: &mut Annotations,
-) -> Option<Output> {
+pub(super) fn rate(call: &WindowCall, whole: &Whole, window: &Window<'_>, notes: &mut Annotations) -> Option<Output> {
     let is_counter = call.id != FunctionId::Delta;
     let smoothed = call.extension == Some(Extension::Smoothed);
     let seconds = if call.id == FunctionId::Rate { call.range_ms as f64 / 1000.0 } else { 1.0 };
@@ -124,12 +119,7 @@ fn histogram_change(window: &Window<'_>, edges: &Edges, is_counter: bool) -> Res
 }
 
 /// The histogram at `fraction` of the way from `a` to `b`; a counter that was reset began again from nothing.
-pub(in crate::promql::eval) fn interpolate_histograms(
-    a: &Sparse,
-    b: &Sparse,
-    fraction: f64,
-    is_counter: bool,
-) -> Result<Sparse, Incompatible> {
+fn interpolate_histograms(a: &Sparse, b: &Sparse, fraction: f64, is_counter: bool) -> Result<Sparse, Incompatible> {
     if a.is_custom() != b.is_custom() {
         return Err(Incompatible);
     }
@@ -145,7 +135,7 @@ pub(in crate::promql::eval) fn interpolate_histograms(
     Ok(result)
 }
 
-fn note_hints(call: &WindowCall<'_>, whole: &Whole, used: &[Sparse], is_counter: bool, notes: &mut Annotations) {
+fn note_hints(call: &WindowCall, whole: &Whole, used: &[Sparse], is_counter: bool, notes: &mut Annotations) {
     let is_gauge = |h: &Sparse| h.hint == CounterResetHint::Gauge;
     if is_counter && used.iter().any(is_gauge) {
         notes.not_a_counter(call.first_arg, &whole.name);

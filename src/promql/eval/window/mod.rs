@@ -15,14 +15,12 @@ use super::grid::Grid;
 use super::points::{Output, Point, Points, Scalar, Series};
 use super::selector::{PartitionPointLinear, sort_by_labels};
 use super::{Evaluated, Evaluator};
-use crate::model::{FloatHistogram, Labels, Sample, TimestampMs, is_stale_nan};
+use crate::model::{CounterResetHint, FloatHistogram, Labels, Sample, TimestampMs, is_stale_nan};
 use crate::promql::ast::{Call, Expr, ExprKind, Extension, MatrixSelector, PositionRange, Subquery, ValueType};
 use crate::promql::error::QueryError;
 use crate::promql::functions::FunctionId;
 use crate::promql::histogram::Sparse;
 use crate::storage::SeriesData;
-
-pub(super) use extended::interpolate_histograms;
 
 /// What is known of a series before its windows are walked.
 pub(super) struct Whole {
@@ -55,7 +53,7 @@ pub(super) struct Window<'a> {
 }
 
 /// A call of a window function.
-pub(super) struct WindowCall<'a> {
+pub(super) struct WindowCall {
     pub id: FunctionId,
     /// Place of the first argument, where most annotations point to.
     pub first_arg: PositionRange,
@@ -64,9 +62,6 @@ pub(super) struct WindowCall<'a> {
     pub params: Vec<Scalar>,
     pub extension: Option<Extension>,
     pub range_ms: i64,
-    /// Whether the windows are of a selector, whose name tells whether it is a counter.
-    pub of_selector: bool,
-    _call: std::marker::PhantomData<&'a ()>,
 }
 
 /// Where windows lie and how far around them samples are wanted.
@@ -106,8 +101,6 @@ impl Evaluator<'_> {
             params,
             extension,
             range_ms: 0,
-            of_selector: matches!(range_arg.unwrap_parens().kind, ExprKind::Matrix(_)),
-            _call: std::marker::PhantomData,
         };
         window_call.range_ms = self.range_of(range_arg)?;
         let keeps_name = matches!(call.function.id, FunctionId::LastOverTime | FunctionId::FirstOverTime);
@@ -230,7 +223,7 @@ impl Evaluator<'_> {
     }
 
     /// Says so when `rate` or `increase` is used on what does not look like a counter.
-    fn note_non_counter(&mut self, call: &WindowCall<'_>, whole: &Whole) {
+    fn note_non_counter(&mut self, call: &WindowCall, whole: &Whole) {
         let is_counter_function = matches!(call.id, FunctionId::Rate | FunctionId::Increase);
         if !is_counter_function || whole.name.is_empty() || !whole.unpacked.is_empty() {
             return;
@@ -259,6 +252,7 @@ fn walk<'e>(
     let (mut f_lo, mut f_hi, mut h_lo, mut h_hi) = (0, 0, 0, 0);
     let (mut r_lo, mut r_hi) = (0, 0);
     for step in 0..grid.steps {
+        evaluator.cancel.check()?;
         let end = slide.end(grid, step);
         let first = evaluator.window_start(end, slide.range + slide.before);
         let last = end + slide.after;
@@ -297,10 +291,20 @@ fn series_data(series: &Series, grid: &Grid) -> SeriesData {
         let t = TimestampMs(grid.time(step));
         match point {
             Point::Float(v) => data.floats.push(Sample { t, v }),
-            Point::Histogram(h) => data.histograms.push((t, Arc::clone(h))),
+            Point::Histogram(h) => data.histograms.push((t, without_hint(h))),
         }
     }
     data
+}
+
+/// A counter reset hint speaks of the sample before in the store, which a subquery may have stepped over.
+fn without_hint(h: &Arc<FloatHistogram>) -> Arc<FloatHistogram> {
+    match h.counter_reset_hint {
+        CounterResetHint::Unknown | CounterResetHint::Gauge => Arc::clone(h),
+        CounterResetHint::Reset | CounterResetHint::NotReset => {
+            Arc::new(FloatHistogram { counter_reset_hint: CounterResetHint::Unknown, ..(**h).clone() })
+        }
+    }
 }
 
 /// Only functions that make sense of values at the edges take the modifiers.
@@ -323,7 +327,7 @@ fn check_extension(call: &Call, extension: Option<Extension>) -> Result<(), Quer
 /// The value of the function for one window, which holds at least one sample.
 fn apply(
     evaluator: &mut Evaluator<'_>,
-    call: &WindowCall<'_>,
+    call: &WindowCall,
     whole: &Whole,
     window: &Window<'_>,
 ) -> Result<Option<Output>, QueryError> {

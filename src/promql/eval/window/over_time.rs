@@ -11,7 +11,7 @@ use crate::promql::functions::FunctionId;
 use crate::promql::histogram::{KahanSum, Sparse};
 
 pub(super) fn apply(
-    call: &WindowCall<'_>,
+    call: &WindowCall,
     whole: &Whole,
     window: &Window<'_>,
     notes: &mut Annotations,
@@ -38,7 +38,7 @@ pub(super) fn apply(
 
 /// Functions that look at floats only, and say so where histograms stand beside them.
 fn of_floats(
-    call: &WindowCall<'_>,
+    call: &WindowCall,
     whole: &Whole,
     window: &Window<'_>,
     notes: &mut Annotations,
@@ -59,6 +59,9 @@ fn of_floats(
         FunctionId::StdvarOverTime => variance(floats),
         FunctionId::StddevOverTime => variance(floats).sqrt(),
         FunctionId::MadOverTime => {
+            if floats.iter().any(|s| s.v.is_nan()) {
+                return Ok(Some(Output::Float(f64::NAN)));
+            }
             let median = quantile(0.5, &mut values());
             quantile(0.5, &mut values().into_iter().map(|v| (v - median).abs()).collect::<Vec<f64>>())
         }
@@ -102,12 +105,7 @@ fn first_or_last(window: &Window<'_>, first: bool) -> Output {
     }
 }
 
-fn sum_or_average(
-    call: &WindowCall<'_>,
-    whole: &Whole,
-    window: &Window<'_>,
-    notes: &mut Annotations,
-) -> Option<Output> {
+fn sum_or_average(call: &WindowCall, whole: &Whole, window: &Window<'_>, notes: &mut Annotations) -> Option<Output> {
     let averages = call.id == FunctionId::AvgOverTime;
     match (window.floats.is_empty(), window.histograms.is_empty()) {
         (false, false) => {
@@ -154,7 +152,7 @@ fn average(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 fn sum_histograms(
-    call: &WindowCall<'_>,
+    call: &WindowCall,
     whole: &Whole,
     histograms: &[Sparse],
     averages: bool,

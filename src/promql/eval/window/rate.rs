@@ -12,7 +12,7 @@ use crate::promql::histogram::Sparse;
 const EXTRAPOLATION_THRESHOLD: f64 = 1.1;
 
 pub(super) fn extrapolated(
-    call: &WindowCall<'_>,
+    call: &WindowCall,
     whole: &Whole,
     window: &Window<'_>,
     notes: &mut Annotations,
@@ -45,14 +45,7 @@ pub(super) fn extrapolated(
 ///
 /// Edges that lie within the usual distance of samples are extrapolated to, others half that distance towards
 /// them; a counter never beyond where it would have been zero, `to_zero` sampled intervals before its first sample.
-fn factor(
-    call: &WindowCall<'_>,
-    window: &Window<'_>,
-    first: i64,
-    last: i64,
-    samples: usize,
-    to_zero: Option<f64>,
-) -> f64 {
+fn factor(call: &WindowCall, window: &Window<'_>, first: i64, last: i64, samples: usize, to_zero: Option<f64>) -> f64 {
     let seconds = |ms: i64| ms as f64 / 1000.0;
     let sampled = seconds(last - first);
     let average = sampled / (samples - 1) as f64;
@@ -74,7 +67,7 @@ fn factor(
 
 /// Last less first histogram, counter resets in between added up.
 fn histogram_change(
-    call: &WindowCall<'_>,
+    call: &WindowCall,
     whole: &Whole,
     histograms: &[Sparse],
     is_counter: bool,
@@ -154,7 +147,7 @@ impl Last<'_> {
 }
 
 pub(super) fn last_two(
-    call: &WindowCall<'_>,
+    call: &WindowCall,
     whole: &Whole,
     window: &Window<'_>,
     notes: &mut Annotations,
@@ -180,11 +173,11 @@ pub(super) fn last_two(
         }
         (Last::Histogram(_, before), Last::Histogram(_, after)) => {
             let is_gauge = |h: &Sparse| h.hint == CounterResetHint::Gauge;
-            if is_rate && (is_gauge(before) || is_gauge(after)) {
-                notes.not_a_counter(at, &whole.name);
-            }
-            if !is_rate && !(is_gauge(before) && is_gauge(after)) {
-                notes.not_a_gauge(at, &whole.name);
+            let gauges = [before, after].into_iter().filter(|h| is_gauge(h)).count();
+            match (is_rate, gauges) {
+                (true, 1..) => notes.not_a_counter(at, &whole.name),
+                (false, 0 | 1) => notes.not_a_gauge(at, &whole.name),
+                _ => {}
             }
             let mut change = (*after).clone();
             if !is_rate || !after.detects_reset(before) {

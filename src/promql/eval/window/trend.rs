@@ -9,7 +9,7 @@ use crate::promql::error::QueryError;
 use crate::promql::functions::FunctionId;
 
 pub(super) fn apply(
-    call: &WindowCall<'_>,
+    call: &WindowCall,
     whole: &Whole,
     window: &Window<'_>,
     notes: &mut Annotations,
