@@ -1,4 +1,5 @@
 //! The integration tests, one binary so that they link once; each module is one subject.
 
+mod otlp_doors;
 mod otlp_golden;
 mod rivet_inventory;

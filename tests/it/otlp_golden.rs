@@ -2,6 +2,8 @@
 //!
 //! `RIVETWATCH_REFRESH=1 cargo test --test it otlp_golden` writes the expected files anew; read them as a diff.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
