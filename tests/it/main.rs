@@ -3,4 +3,5 @@
 mod forward_otlp;
 mod otlp_doors;
 mod otlp_golden;
+mod otlp_replay;
 mod rivet_inventory;

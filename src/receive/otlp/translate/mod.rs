@@ -223,14 +223,15 @@ impl Translator {
             state.births.begin_page(instance_key, page);
         }
         for emitted in emitted {
-            if emitted.is_counter
-                && let Some(zero_at) = emitted
-                    .zero_at
-                    .or_else(|| state.births.on_point(instance_key, emitted.point.labels.hash64(), emitted.point.t))
-            {
-                out.zeros += 1;
-                let labels = emitted.point.labels.clone();
-                out.batch.points.push(Point { labels, t: zero_at, value: Value::Float(0.0) });
+            if emitted.is_counter {
+                let series = emitted.point.labels.hash64();
+                let born = state.births.on_point(instance_key, series, emitted.point.t);
+                // A delta's own start is known for certain; whether the series is new is noted all the same.
+                if let Some(zero_at) = emitted.zero_at.or(born.filter(|_| !emitted.is_delta)) {
+                    out.zeros += 1;
+                    let labels = emitted.point.labels.clone();
+                    out.batch.points.push(Point { labels, t: zero_at, value: Value::Float(0.0) });
+                }
             }
             out.batch.points.push(emitted.point);
         }
