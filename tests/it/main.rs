@@ -5,3 +5,4 @@ mod otlp_doors;
 mod otlp_golden;
 mod otlp_replay;
 mod rivet_inventory;
+mod scrape;

@@ -26,6 +26,8 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use parking_lot::Mutex;
 use prost::Message;
 use rivetwatch::model::{Stats, TimestampMs, Value};
+use rivetwatch::receive::clock::Clock;
+use rivetwatch::receive::identity::Local;
 use rivetwatch::receive::otlp::translate::Translator;
 use rivetwatch::receive::otlp::{Auth, BindError, Config, DoorStats, Doors, Intake, Onward, Signal, Telemetry};
 use rivetwatch::receive::redact::Redactor;
@@ -82,12 +84,12 @@ async fn start(config: Config, store: Recorder) -> Server {
     let send_on: Onward = Arc::new(move |telemetry| taken.lock().push(telemetry));
     let spans = Arc::new(Mutex::new(SpanMetrics::new(spans::Config { sampler_ratio: 1.0, ..Default::default() })));
     let intake = Arc::new(Intake::new(
-        Translator::new(config.translation("this-host".to_owned())),
+        Translator::new(config.translation(Local { host_name: "this-host".to_owned(), ..Local::default() })),
         Arc::new(Redactor::default()),
         Arc::clone(&store) as Arc<dyn Append>,
         spans,
         Some(send_on),
-        Arc::new(|| NOW),
+        Clock::new(|| NOW, 1.0),
     ));
     let doors = Doors::bind(&config, Arc::clone(&intake)).await.unwrap();
     let (grpc, http, stats) = (doors.grpc_address().unwrap(), doors.http_address().unwrap(), doors.stats());

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::translate;
 use crate::model::{ByteSize, HumanDuration, Problem};
+use crate::receive::identity::Local;
 
 /// `receive.otlp`: what comes in over OTLP.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -211,8 +212,8 @@ impl Config {
         }
     }
 
-    /// The translation this configuration asks for; `local_instance` is the pod's or host's name.
-    pub fn translation(&self, local_instance: String) -> translate::Options {
+    /// The translation this configuration asks for; `local` says where this process runs.
+    pub fn translation(&self, local: Local) -> translate::Options {
         translate::Options {
             engine_services: self.engine_services.0.clone(),
             keeps_utf8: self.names.utf8,
@@ -220,7 +221,7 @@ impl Config {
             target_info: self.names.target_info,
             scope_labels: self.names.scope_labels,
             promote: self.names.promote_resource_attributes.clone(),
-            local_instance,
+            local,
             future_ms_max: self.limits.future.as_ms(),
             label_value_bytes_max: usize::try_from(self.limits.label_value_size.0).unwrap_or(usize::MAX),
             labels_max: self.limits.labels,

@@ -18,7 +18,8 @@ use super::json;
 use super::reject::Reject;
 use super::stats::OtlpStats;
 use super::translate::{Translated, Translator};
-use crate::model::{StatRow, Stats, TimestampMs};
+use crate::model::{StatRow, Stats};
+use crate::receive::clock::Clock;
 use crate::receive::redact::Redactor;
 use crate::receive::spans::{SpanMetrics, SpanStats};
 use crate::storage::Append;
@@ -66,9 +67,6 @@ pub enum Telemetry {
 
 /// Takes what goes on; must return at once.
 pub type Onward = Arc<dyn Fn(Telemetry) + Send + Sync>;
-
-/// Tells the time; `app` gives it.
-pub type Clock = Arc<dyn Fn() -> TimestampMs + Send + Sync>;
 
 /// What a kept request is answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -158,7 +156,7 @@ impl Intake {
     }
 
     fn translate(&self, request: &ExportMetricsServiceRequest, peer: Option<IpAddr>) -> Translated {
-        let translated = self.translator.metrics(request, peer, (self.clock)());
+        let translated = self.translator.metrics(request, peer, self.clock.now());
         self.stats.items(Signal::Metrics, translated.received);
         self.stats.translated(&translated);
         translated
@@ -198,7 +196,7 @@ impl Intake {
         self.stats.items(Signal::Traces, scopes.map(|s| s.spans.len() as u64).sum());
         self.stats.skipped(skipped);
         self.redactor.traces((encoding == Encoding::Protobuf).then_some(body), &mut request);
-        let now = (self.clock)();
+        let now = self.clock.now();
         self.spans.lock().observe(&request, peer, self.translator.options(), now, &self.span_stats);
         if let Some(onward) = &self.onward {
             onward(Telemetry::Traces(request));

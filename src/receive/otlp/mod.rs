@@ -15,6 +15,6 @@ pub mod translate;
 
 pub use config::{Auth, Config, EngineServices, Grpc, Http, Limits, Names};
 pub use door::{BindError, DoorStats, Doors};
-pub use intake::{Answer, Clock, Intake, Onward, Signal, Telemetry};
+pub use intake::{Answer, Intake, Onward, Signal, Telemetry};
 pub use reject::Reject;
 pub use stats::OtlpStats;

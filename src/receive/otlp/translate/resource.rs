@@ -1,7 +1,7 @@
 //! Who sent a request: identity and further labels from resource attributes and the peer's address.
 //!
 //! In:  resource attributes, the peer.   Out: [`Source`].
-//! Always: the rules of identity are those of scraped targets, so one engine is one instance by every road.
+//! Always: the rules of identity are [`Identity`]'s, so one engine is one instance by every road.
 
 use std::net::IpAddr;
 
@@ -19,48 +19,31 @@ pub struct Source {
     pub is_engine: bool,
 }
 
-/// Resource attributes that go on every series, in the order in which the first one present wins.
-const EXTRA: [(&str, &[&str]); 3] = [
-    ("cluster", &["k8s.cluster.name", "cluster", "cluster_id"]),
-    ("namespace", &["k8s.namespace.name"]),
-    ("pod", &["k8s.pod.name", "pod"]),
-];
-
-/// Attributes that name the instance, best first (25.7 sends `server_id`, and only when it is told one).
-const INSTANCE: [&str; 4] = ["service.instance.id", "k8s.pod.name", "pod", "server_id"];
+/// The job of a sender that names no service, so that it is not taken for an engine.
+const UNNAMED_SERVICE: &str = "unknown_service";
 
 /// Finds out who sent `attributes` from `peer`.
 ///
-/// `peer` is `None` for telemetry that did not come over a network; it counts as local. A loopback peer
-/// takes the name of this pod or host, since it shares it. An absent `service.name` reads `unknown_service`.
+/// `peer` is `None` for telemetry that did not come over a network; it counts as local, as a loopback peer does.
+/// An absent `service.name` reads `unknown_service`. Promoted attributes join the identity's further labels.
 pub fn source_of(attributes: &[KeyValue], peer: Option<IpAddr>, options: &Options) -> Source {
     let find = |key: &str| {
         let value = attributes.iter().rev().find(|a| a.key == key)?.value.as_ref()?;
         Some(text_of(value).into_owned()).filter(|text| !text.is_empty())
     };
-    let service = find("service.name").unwrap_or_else(|| "unknown_service".to_owned());
-    let job = match find("service.namespace") {
-        Some(namespace) => format!("{namespace}/{service}"),
-        None => service.clone(),
-    };
-    let instance =
-        INSTANCE.iter().find_map(|key| find(key)).unwrap_or_else(|| match peer.map(|ip| ip.to_canonical()) {
-            Some(ip) if !ip.is_loopback() => ip.to_string(),
-            _ => options.local_instance.clone(),
-        });
-    let mut extra: Vec<(String, String)> = EXTRA
-        .iter()
-        .filter_map(|(label, keys)| Some(((*label).to_owned(), keys.iter().find_map(|key| find(key))?)))
-        .collect();
+    let service = find("service.name").unwrap_or_else(|| UNNAMED_SERVICE.to_owned());
+    let is_engine = options.engine_services.contains(&service);
+    let named = |key: &str| if key == "service.name" { Some(service.clone()) } else { find(key) };
+    let mut identity = Identity::of_resource(named, peer, is_engine, &options.local);
     for key in &options.promote {
         let label = super::names::label_name(key, options.keeps_utf8).into_owned();
         if let Some(value) = find(key)
-            && !extra.iter().any(|(name, _)| *name == label)
+            && !identity.extra.iter().any(|(name, _)| *name == label)
         {
-            extra.push((label, value));
+            identity.extra.push((label, value));
         }
     }
-    Source { identity: Identity { job, instance, extra }, is_engine: options.engine_services.contains(&service) }
+    Source { identity, is_engine }
 }
 
 /// Whether a resource attribute already stands in the identity and is left out of `target_info`.
