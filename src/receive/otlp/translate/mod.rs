@@ -34,7 +34,7 @@ use crate::receive::identity::Local;
 use crate::storage::{Batch, Point};
 
 pub use refusals::{Refusal, Refusals};
-pub use resource::{Source, source_of};
+pub use resource::{Source, source_of, stamp};
 
 /// The scope attribute by which one rivetwatch tells the next that names and labels are final.
 pub const CANONICAL_MARK: &str = "rivetwatch.canonical";

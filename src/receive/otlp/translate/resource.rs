@@ -5,7 +5,8 @@
 
 use std::net::IpAddr;
 
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use super::Options;
 use super::attributes::text_of;
@@ -62,4 +63,60 @@ pub(super) fn exact_identity(attributes: &[KeyValue]) -> Vec<(String, String)> {
     let names = [("job", "service.name"), ("instance", "service.instance.id")];
     let value = |key: &str| attributes.iter().find(|a| a.key == key)?.value.as_ref();
     names.iter().filter_map(|(label, key)| Some(((*label).to_owned(), text_of(value(key)?).into_owned()))).collect()
+}
+
+/// The attributes by which identity labels travel.
+const STAMPED: [(&str, &str); 3] =
+    [("cluster", "k8s.cluster.name"), ("namespace", "k8s.namespace.name"), ("pod", "k8s.pod.name")];
+
+/// Writes into a resource who it is, where it does not say so itself: the next collector cannot see its address.
+pub fn stamp(resource: &mut Option<Resource>, peer: Option<IpAddr>, options: &Options) {
+    let resource = resource.get_or_insert_default();
+    let identity = source_of(&resource.attributes, peer, options).identity;
+    let mut add = |key: &str, value: &str| {
+        if !value.is_empty() && !resource.attributes.iter().any(|a| a.key == key) {
+            let value = AnyValue { value: Some(Value::StringValue(value.to_owned())) };
+            resource.attributes.push(KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() });
+        }
+    };
+    add("service.instance.id", &identity.instance);
+    for (label, key) in STAMPED {
+        if let Some((_, value)) = identity.extra.iter().find(|(name, _)| name == label) {
+            add(key, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receive::identity::Local;
+
+    fn attribute(key: &str, value: &str) -> KeyValue {
+        let value = AnyValue { value: Some(Value::StringValue(value.to_owned())) };
+        KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() }
+    }
+
+    #[test]
+    fn a_stamped_resource_is_the_same_source_from_any_address() {
+        let local = Local { host_name: "node".into(), pod: Some("engine-0".into()), ..Local::default() };
+        let here = Options { local, ..Options::default() };
+        let loopback = Some("127.0.0.1".parse().unwrap());
+        let attributes = vec![attribute("service.name", "rivet")];
+        let before = source_of(&attributes, loopback, &here);
+        let mut resource = Some(Resource { attributes, ..Resource::default() });
+        stamp(&mut resource, loopback, &here);
+        let stamped = resource.unwrap().attributes;
+        let elsewhere = Some("10.0.0.9".parse().unwrap());
+        assert_eq!(source_of(&stamped, elsewhere, &Options::default()), before);
+        assert_eq!(before.identity.instance, "engine-0");
+    }
+
+    #[test]
+    fn what_a_resource_says_itself_is_not_overwritten() {
+        let attributes = vec![attribute("service.instance.id", "mine")];
+        let mut resource = Some(Resource { attributes: attributes.clone(), ..Resource::default() });
+        stamp(&mut resource, None, &Options::default());
+        assert_eq!(resource.unwrap().attributes, attributes);
+    }
 }
