@@ -63,6 +63,7 @@ struct Server {
     http: SocketAddr,
     store: Arc<Recorder>,
     intake: Arc<Intake>,
+    spans: Arc<Mutex<SpanMetrics>>,
     onward: Arc<Mutex<Vec<Telemetry>>>,
     stats: DoorStats,
     stop: CancellationToken,
@@ -87,7 +88,7 @@ async fn start(config: Config, store: Recorder) -> Server {
         Translator::new(config.translation(Local { host_name: "this-host".to_owned(), ..Local::default() })),
         Arc::new(Redactor::default()),
         Arc::clone(&store) as Arc<dyn Append>,
-        spans,
+        Arc::clone(&spans),
         Some(send_on),
         Clock::new(|| NOW, 1.0),
     ));
@@ -95,7 +96,7 @@ async fn start(config: Config, store: Recorder) -> Server {
     let (grpc, http, stats) = (doors.grpc_address().unwrap(), doors.http_address().unwrap(), doors.stats());
     let stop = CancellationToken::new();
     let served = tokio::spawn(doors.serve(stop.clone().cancelled_owned()));
-    Server { grpc, http, store, intake, onward, stats, stop, served, client: reqwest::Client::new() }
+    Server { grpc, http, store, intake, spans, onward, stats, stop, served, client: reqwest::Client::new() }
 }
 
 impl Server {
@@ -371,4 +372,40 @@ async fn a_body_that_breaks_off_is_counted() {
     let mut answer = Vec::new();
     tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer).await.unwrap();
     assert_eq!(server.refused("broken_off"), 1, "{}", String::from_utf8_lossy(&answer));
+}
+
+/// A sidecar's points and traces, sent by its forwarder, arrive at a gateway's door: points unchanged, traces
+/// with the identity that only the sidecar could see.
+#[tokio::test]
+async fn a_sidecars_points_and_traces_reach_the_gateway() {
+    use rivetwatch::forward::{Forwarder, Otlp, PointForwarder};
+    use rivetwatch::model::Labels;
+    use rivetwatch::storage::Point;
+
+    let gateway = start(config(), Recorder::default()).await;
+    let forwarder = Forwarder::new(&Otlp::to(format!("http://{}", gateway.grpc))).unwrap();
+    let pairs = [("__name__", "rivet_api_request_total"), ("job", "rivet"), ("instance", "pod-1"), ("le", "x.y")];
+    let labels = Labels::from_pairs(pairs);
+    let points = vec![Point { labels: labels.clone(), t: NOW, value: Value::Float(7.0) }];
+    PointForwarder(forwarder.clone()).commit(Batch { points, ..Batch::default() }).await.unwrap();
+
+    let attributes = vec![text("service.name", "rivet")];
+    let mut resource = Some(Resource { attributes, ..Default::default() });
+    let local = Local { host_name: "pod-1".to_owned(), ..Local::default() };
+    let options = config().translation(local);
+    rivetwatch::receive::otlp::translate::stamp(&mut resource, None, &options);
+    let span = Span { name: "guard_request".into(), ..Default::default() };
+    let scope_spans = vec![ScopeSpans { spans: vec![span], ..Default::default() }];
+    let resource_spans = vec![ResourceSpans { resource, scope_spans, ..Default::default() }];
+    forwarder.traces(&ExportTraceServiceRequest { resource_spans });
+
+    let stop = CancellationToken::new();
+    stop.cancel();
+    forwarder.run(stop.cancelled_owned(), || NOW).await;
+    assert_eq!(gateway.points(), [(labels.to_string(), 7.0)]);
+    let batch = gateway.spans.lock().collect(NOW);
+    let instances: Vec<_> = batch.points.iter().map(|p| p.labels.get("instance")).collect();
+    assert!(!instances.is_empty() && instances.iter().all(|i| *i == Some("pod-1")));
+    let row = |name| forwarder.rows().into_iter().filter(|r| r.name == name).map(|r| r.value).sum::<f64>();
+    assert_eq!((row("rivetwatch_forward_sent_items_total"), row("rivetwatch_forward_queue_items")), (2.0, 0.0));
 }
