@@ -245,6 +245,12 @@ proptest! {
 }
 
 #[test]
+fn both_ends_know_the_mark_by_one_name() {
+    let sent = rivetwatch::forward::encode::CANONICAL_MARK;
+    assert_eq!(sent, rivetwatch::receive::otlp::translate::CANONICAL_MARK);
+}
+
+#[test]
 fn metadata_travels_with_the_points() {
     let describe = |name: &str, kind, unit: &str| {
         (name.to_owned(), Metadata { kind, help: format!("about {name}"), unit: unit.to_owned() })

@@ -409,3 +409,38 @@ async fn a_sidecars_points_and_traces_reach_the_gateway() {
     let row = |name| forwarder.rows().into_iter().filter(|r| r.name == name).map(|r| r.value).sum::<f64>();
     assert_eq!((row("rivetwatch_forward_sent_items_total"), row("rivetwatch_forward_queue_items")), (2.0, 0.0));
 }
+
+/// Encrypted both ways: a sender with a certificate of the authority is served, one without is turned away.
+#[tokio::test]
+async fn senders_show_certificates_where_they_are_asked_for() {
+    use rivetwatch::forward::{Forwarder, Otlp, PointForwarder};
+    use rivetwatch::model::{HumanDuration, Labels};
+    use rivetwatch::receive::otlp::Tls;
+    use rivetwatch::storage::Point;
+
+    let file = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/otlp/tls").join(name);
+    let tls = Tls { cert_file: file("server.pem"), key_file: file("server.key"), client_ca_file: Some(file("ca.pem")) };
+    let gateway = start(Config { tls: Some(tls.clone()), ..config() }, Recorder::default()).await;
+    let mut sent = Vec::new();
+    for has_certificate in [false, true] {
+        let mut otlp = Otlp::to(format!("https://localhost:{}", gateway.grpc.port()));
+        otlp.tls.ca_file = Some(file("ca.pem"));
+        otlp.grace = HumanDuration::secs(if has_certificate { 20 } else { 1 });
+        if has_certificate {
+            (otlp.tls.cert_file, otlp.tls.key_file) = (Some(file("client.pem")), Some(file("client.key")));
+        }
+        let forwarder = Forwarder::new(&otlp).unwrap();
+        let up = Point { labels: Labels::from_pairs([("__name__", "up")]), t: NOW, value: Value::Float(1.0) };
+        PointForwarder(forwarder.clone()).commit(Batch { points: vec![up], ..Batch::default() }).await.unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        forwarder.run(stop.cancelled_owned(), || NOW).await;
+        let rows = forwarder.rows().into_iter().filter(|r| r.name == "rivetwatch_forward_sent_items_total");
+        sent.push(rows.map(|r| r.value).sum::<f64>());
+    }
+    assert_eq!((sent.as_slice(), gateway.points().len()), (&[0.0, 1.0][..], 1));
+
+    let missing = Tls { key_file: file("nowhere.key"), ..tls };
+    let refused = Doors::bind(&Config { tls: Some(missing), ..config() }, Arc::clone(&gateway.intake)).await;
+    assert!(matches!(refused, Err(BindError::Tls(_))));
+}

@@ -19,6 +19,8 @@ pub struct Config {
     pub http: Http,
     /// Who may send. Default: unset, which is allowed on loopback addresses only. `none` lets everyone in.
     pub auth: Option<Auth>,
+    /// TLS at both doors. Default: none, and the engine's own exporter cannot speak it.
+    pub tls: Option<Tls>,
     /// Values of `service.name` that are engines, whose metric names become canonical.
     /// Default `[rivet]`; change it with `RIVET_SERVICE_NAME`.
     pub engine_services: EngineServices,
@@ -87,6 +89,20 @@ impl<'de> Deserialize<'de> for Auth {
             _ => Err(serde::de::Error::custom("must be `none` or have the one key `token_file`")),
         }
     }
+}
+
+/// `receive.otlp.tls`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// This side's certificate chain (PEM).
+    pub cert_file: PathBuf,
+    /// Its private key (PEM).
+    pub key_file: PathBuf,
+    /// Authorities (PEM) of senders' certificates. When set, a sender without one is turned away, which
+    /// is authorisation enough for addresses beyond loopback. Default none.
+    #[serde(default)]
+    pub client_ca_file: Option<PathBuf>,
 }
 
 /// The services that are engines.
@@ -172,10 +188,11 @@ impl Config {
     pub fn validate(&self, at: &str, problems: &mut Vec<Problem>) {
         let mut problem = |key: &str, rule: String| problems.push(Problem::new(format!("{at}.{key}"), rule));
         let doors = [("grpc", self.grpc.enabled, self.grpc.endpoint), ("http", self.http.enabled, self.http.endpoint)];
+        let asks_for_certificates = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
         for (door, enabled, endpoint) in doors {
-            if enabled && !endpoint.ip().is_loopback() && self.auth.is_none() {
+            if enabled && !endpoint.ip().is_loopback() && self.auth.is_none() && !asks_for_certificates {
                 let rule = format!(
-                    "is `{endpoint}`, which others can reach: set `{at}.auth.token_file`, or `{at}.auth: none` to let everyone send"
+                    "is `{endpoint}`, which others can reach: set `{at}.auth.token_file` or `{at}.tls.client_ca_file`, or `{at}.auth: none` to let everyone send"
                 );
                 problem(&format!("{door}.endpoint"), rule);
             }
@@ -249,10 +266,14 @@ mod tests {
         assert_eq!(
             problems(open),
             ["`receive.otlp.grpc.endpoint` is `0.0.0.0:4317`, which others can reach: set \
-              `receive.otlp.auth.token_file`, or `receive.otlp.auth: none` to let everyone send"]
+              `receive.otlp.auth.token_file` or `receive.otlp.tls.client_ca_file`, or `receive.otlp.auth: none` \
+              to let everyone send"]
         );
         assert_eq!(problems(&format!("{open}\nauth: none")), [""; 0]);
         assert_eq!(problems(&format!("{open}\nauth: {{token_file: /etc/token}}")), [""; 0]);
+        let tls = "tls: {cert_file: /c, key_file: /k";
+        assert_eq!(problems(&format!("{open}\n{tls}, client_ca_file: /ca}}")), [""; 0]);
+        assert_eq!(problems(&format!("{open}\n{tls}}}")).len(), 1, "encryption alone lets everyone in");
         assert!(serde_saphyr::from_str::<Config>("auth: maybe").is_err());
         assert!(serde_saphyr::from_str::<Config>("auth: {token: x}").is_err());
     }
