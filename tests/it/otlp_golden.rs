@@ -2,11 +2,14 @@
 //!
 //! `RIVETWATCH_REFRESH=1 cargo test --test it otlp_golden` writes the expected files anew; read them as a diff.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use rivetwatch::model::{TimestampMs, Value, is_stale_nan};
+use rivetwatch::receive::identity::Local;
 use rivetwatch::receive::otlp::json;
 use rivetwatch::receive::otlp::translate::{Options, Translated, Translator};
 
@@ -34,7 +37,8 @@ fn translate(body: &[u8]) -> Translated {
     let peer: Option<IpAddr> = peer.get("peer").and_then(|p| p.as_str()).map(|p| p.parse().unwrap());
     let decoded = json::metrics(body).unwrap();
     assert_eq!(decoded.skipped, 0, "{:?}", decoded.example);
-    let options = Options { local_instance: "this-host".to_owned(), ..Options::default() };
+    let local = Local { host_name: "this-host".to_owned(), ..Local::default() };
+    let options = Options { local, ..Options::default() };
     Translator::new(options).metrics(&decoded.request, peer, RECEIVED_AT)
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::translate;
 use crate::model::{ByteSize, HumanDuration, Problem};
+use crate::receive::identity::Local;
 
 /// `receive.otlp`: what comes in over OTLP.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -18,6 +19,8 @@ pub struct Config {
     pub http: Http,
     /// Who may send. Default: unset, which is allowed on loopback addresses only. `none` lets everyone in.
     pub auth: Option<Auth>,
+    /// TLS at both doors. Default: none, and the engine's own exporter cannot speak it.
+    pub tls: Option<Tls>,
     /// Values of `service.name` that are engines, whose metric names become canonical.
     /// Default `[rivet]`; change it with `RIVET_SERVICE_NAME`.
     pub engine_services: EngineServices,
@@ -86,6 +89,20 @@ impl<'de> Deserialize<'de> for Auth {
             _ => Err(serde::de::Error::custom("must be `none` or have the one key `token_file`")),
         }
     }
+}
+
+/// `receive.otlp.tls`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// This side's certificate chain (PEM).
+    pub cert_file: PathBuf,
+    /// Its private key (PEM).
+    pub key_file: PathBuf,
+    /// Authorities (PEM) of senders' certificates. When set, a sender without one is turned away, which
+    /// is authorisation enough for addresses beyond loopback. Default none.
+    #[serde(default)]
+    pub client_ca_file: Option<PathBuf>,
 }
 
 /// The services that are engines.
@@ -171,10 +188,11 @@ impl Config {
     pub fn validate(&self, at: &str, problems: &mut Vec<Problem>) {
         let mut problem = |key: &str, rule: String| problems.push(Problem::new(format!("{at}.{key}"), rule));
         let doors = [("grpc", self.grpc.enabled, self.grpc.endpoint), ("http", self.http.enabled, self.http.endpoint)];
+        let asks_for_certificates = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
         for (door, enabled, endpoint) in doors {
-            if enabled && !endpoint.ip().is_loopback() && self.auth.is_none() {
+            if enabled && !endpoint.ip().is_loopback() && self.auth.is_none() && !asks_for_certificates {
                 let rule = format!(
-                    "is `{endpoint}`, which others can reach: set `{at}.auth.token_file`, or `{at}.auth: none` to let everyone send"
+                    "is `{endpoint}`, which others can reach: set `{at}.auth.token_file` or `{at}.tls.client_ca_file`, or `{at}.auth: none` to let everyone send"
                 );
                 problem(&format!("{door}.endpoint"), rule);
             }
@@ -211,8 +229,8 @@ impl Config {
         }
     }
 
-    /// The translation this configuration asks for; `local_instance` is the pod's or host's name.
-    pub fn translation(&self, local_instance: String) -> translate::Options {
+    /// The translation this configuration asks for; `local` says where this process runs.
+    pub fn translation(&self, local: Local) -> translate::Options {
         translate::Options {
             engine_services: self.engine_services.0.clone(),
             keeps_utf8: self.names.utf8,
@@ -220,7 +238,7 @@ impl Config {
             target_info: self.names.target_info,
             scope_labels: self.names.scope_labels,
             promote: self.names.promote_resource_attributes.clone(),
-            local_instance,
+            local,
             future_ms_max: self.limits.future.as_ms(),
             label_value_bytes_max: usize::try_from(self.limits.label_value_size.0).unwrap_or(usize::MAX),
             labels_max: self.limits.labels,
@@ -248,10 +266,14 @@ mod tests {
         assert_eq!(
             problems(open),
             ["`receive.otlp.grpc.endpoint` is `0.0.0.0:4317`, which others can reach: set \
-              `receive.otlp.auth.token_file`, or `receive.otlp.auth: none` to let everyone send"]
+              `receive.otlp.auth.token_file` or `receive.otlp.tls.client_ca_file`, or `receive.otlp.auth: none` \
+              to let everyone send"]
         );
         assert_eq!(problems(&format!("{open}\nauth: none")), [""; 0]);
         assert_eq!(problems(&format!("{open}\nauth: {{token_file: /etc/token}}")), [""; 0]);
+        let tls = "tls: {cert_file: /c, key_file: /k";
+        assert_eq!(problems(&format!("{open}\n{tls}, client_ca_file: /ca}}")), [""; 0]);
+        assert_eq!(problems(&format!("{open}\n{tls}}}")).len(), 1, "encryption alone lets everyone in");
         assert!(serde_saphyr::from_str::<Config>("auth: maybe").is_err());
         assert!(serde_saphyr::from_str::<Config>("auth: {token: x}").is_err());
     }

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
-use axum::serve::ListenerExt;
+use axum::serve::IncomingStream;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -23,6 +24,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess
 use prost::Message;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::debug;
@@ -31,6 +33,7 @@ use super::body::{self, Budget, Share};
 use super::config::{Auth, Config};
 use super::intake::{Answer, Encoding, Intake, Signal};
 use super::reject::Reject;
+use super::tls::{self, TlsError, TlsListener};
 use crate::model::{StatRow, Stats};
 
 const PROTOBUF: &str = "application/x-protobuf";
@@ -42,6 +45,8 @@ const GRPC: &str = "application/grpc";
 pub enum BindError {
     #[error("failed to listen on `{endpoint}` (`receive.otlp.{door}.endpoint`)")]
     Listen { door: &'static str, endpoint: SocketAddr, source: io::Error },
+    #[error("failed to set up TLS for the OTLP doors")]
+    Tls(#[from] TlsError),
     #[error("failed to read the token file `{}` (`receive.otlp.auth.token_file`)", path.display())]
     Token { path: std::path::PathBuf, source: io::Error },
     #[error("the token file `{}` (`receive.otlp.auth.token_file`) is empty", path.display())]
@@ -52,6 +57,7 @@ pub enum BindError {
 pub struct Doors {
     grpc: Option<TcpListener>,
     http: Option<TcpListener>,
+    tls: Option<TlsAcceptor>,
     shared: Arc<Shared>,
 }
 
@@ -98,6 +104,7 @@ impl Doors {
             }
             Some(Auth::None) | None => None,
         };
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let shared = Shared {
             intake,
@@ -108,7 +115,7 @@ impl Doors {
         };
         let grpc = if config.grpc.enabled { Some(listen("grpc", config.grpc.endpoint).await?) } else { None };
         let http = if config.http.enabled { Some(listen("http", config.http.endpoint).await?) } else { None };
-        Ok(Self { grpc, http, shared: Arc::new(shared) })
+        Ok(Self { grpc, http, tls, shared: Arc::new(shared) })
     }
 
     /// The address really bound for gRPC; `None` when it is off.
@@ -133,19 +140,17 @@ impl Doors {
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> io::Result<()> {
         let stopping = CancellationToken::new();
         let serve = |listener: Option<TcpListener>| {
-            let (shared, stopping) = (Arc::clone(&self.shared), stopping.clone());
+            let (shared, tls) = (Arc::clone(&self.shared), self.tls.clone());
+            let stopped = stopping.clone().cancelled_owned();
             async move {
                 let Some(listener) = listener else { return Ok(()) };
-                // Answers are small and single, so waiting to fill a segment only delays them.
-                let listener = listener.tap_io(|stream| {
-                    if let Err(error) = stream.set_nodelay(true) {
-                        debug!(%error, "failed to set TCP_NODELAY");
-                    }
-                });
                 let router = Router::new().fallback(handle).layer(CatchPanicLayer::new()).with_state(shared);
-                axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-                    .with_graceful_shutdown(stopping.cancelled_owned())
-                    .await
+                let service = router.into_make_service_with_connect_info::<Peer>();
+                if let Some(acceptor) = tls {
+                    let listener = TlsListener::new(listener, acceptor);
+                    return axum::serve(listener, service).with_graceful_shutdown(stopped).await;
+                }
+                axum::serve(listener, service).with_graceful_shutdown(stopped).await
             }
         };
         let (grpc, http) = (serve(self.grpc), serve(self.http));
@@ -159,6 +164,26 @@ impl Doors {
             result = both => result,
             () = stop => Ok(()),
         }
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+struct Peer(SocketAddr);
+
+impl Connected<IncomingStream<'_, TcpListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        // Answers are small and single, so waiting to fill a segment only delays them.
+        if let Err(error) = stream.io().set_nodelay(true) {
+            debug!(%error, "failed to set TCP_NODELAY");
+        }
+        Self(*stream.remote_addr())
+    }
+}
+
+impl Connected<IncomingStream<'_, TlsListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
+        Self(*stream.remote_addr())
     }
 }
 
@@ -241,7 +266,7 @@ impl Shared {
         if is_compressed {
             body = body::gunzip(body, limit, &mut share).await?;
         }
-        let peer: Option<IpAddr> = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+        let peer: Option<IpAddr> = parts.extensions.get::<ConnectInfo<Peer>>().map(|peer| peer.0.0.ip());
         let answer = self.intake.take(signal, encoding, body, peer).await?;
         Ok((signal, answer))
     }

@@ -17,8 +17,9 @@ use prost::Message;
 use super::json;
 use super::reject::Reject;
 use super::stats::OtlpStats;
-use super::translate::{Translated, Translator};
-use crate::model::{StatRow, Stats, TimestampMs};
+use super::translate::{Translated, Translator, stamp};
+use crate::model::{StatRow, Stats};
+use crate::receive::clock::Clock;
 use crate::receive::redact::Redactor;
 use crate::receive::spans::{SpanMetrics, SpanStats};
 use crate::storage::Append;
@@ -67,9 +68,6 @@ pub enum Telemetry {
 /// Takes what goes on; must return at once.
 pub type Onward = Arc<dyn Fn(Telemetry) + Send + Sync>;
 
-/// Tells the time; `app` gives it.
-pub type Clock = Arc<dyn Fn() -> TimestampMs + Send + Sync>;
-
 /// What a kept request is answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
@@ -86,6 +84,7 @@ pub struct Intake {
     pub(super) store: Arc<dyn Append>,
     pub(super) spans: Arc<Mutex<SpanMetrics>>,
     pub(super) onward: Option<Onward>,
+    pub(super) stamps_identity: bool,
     pub(super) clock: Clock,
     pub(super) stats: OtlpStats,
     pub(super) span_stats: SpanStats,
@@ -102,7 +101,30 @@ impl Intake {
         clock: Clock,
     ) -> Self {
         let (stats, span_stats) = (OtlpStats::default(), SpanStats::default());
-        Self { translator, redactor, store, spans, onward, clock, stats, span_stats }
+        Self { translator, redactor, store, spans, onward, stamps_identity: false, clock, stats, span_stats }
+    }
+
+    /// Writes into what goes on who it came from, since the next collector cannot see the sender's address.
+    ///
+    /// For sidecars. Attributes that are there stay as they are.
+    pub fn stamping_identity(mut self) -> Self {
+        self.stamps_identity = true;
+        self
+    }
+
+    fn send_on(&self, mut telemetry: Telemetry, peer: Option<IpAddr>) {
+        let Some(onward) = &self.onward else { return };
+        if self.stamps_identity {
+            let options = self.translator.options();
+            match &mut telemetry {
+                Telemetry::Metrics(r) => {
+                    r.resource_metrics.iter_mut().for_each(|r| stamp(&mut r.resource, peer, options));
+                }
+                Telemetry::Traces(r) => r.resource_spans.iter_mut().for_each(|r| stamp(&mut r.resource, peer, options)),
+                Telemetry::Logs(r) => r.resource_logs.iter_mut().for_each(|r| stamp(&mut r.resource, peer, options)),
+            }
+        }
+        onward(telemetry);
     }
 
     /// The counts of the OTLP doors.
@@ -122,7 +144,7 @@ impl Intake {
         match signal {
             Signal::Metrics => self.take_metrics(encoding, body, peer).await,
             Signal::Traces => self.offload(body, move |intake, body| intake.take_traces(encoding, body, peer)).await,
-            Signal::Logs => self.offload(body, move |intake, body| intake.take_logs(encoding, body)).await,
+            Signal::Logs => self.offload(body, move |intake, body| intake.take_logs(encoding, body, peer)).await,
         }
     }
 
@@ -136,7 +158,7 @@ impl Intake {
     ) -> Result<Answer, Reject> {
         self.redactor.metrics(None, &mut request);
         let translated = self.translate(&request, None);
-        self.keep(request, translated, 0, None).await
+        self.keep(request, translated, None, 0, None).await
     }
 
     async fn take_metrics(
@@ -154,11 +176,11 @@ impl Intake {
             Ok((request, translated, skipped, example))
         };
         let (request, translated, skipped, example) = self.offload(body, work).await?;
-        self.keep(request, translated, skipped, example).await
+        self.keep(request, translated, peer, skipped, example).await
     }
 
     fn translate(&self, request: &ExportMetricsServiceRequest, peer: Option<IpAddr>) -> Translated {
-        let translated = self.translator.metrics(request, peer, (self.clock)());
+        let translated = self.translator.metrics(request, peer, self.clock.now());
         self.stats.items(Signal::Metrics, translated.received);
         self.stats.translated(&translated);
         translated
@@ -168,6 +190,7 @@ impl Intake {
         &self,
         request: ExportMetricsServiceRequest,
         translated: Translated,
+        peer: Option<IpAddr>,
         skipped: u64,
         example: Option<String>,
     ) -> Result<Answer, Reject> {
@@ -181,9 +204,7 @@ impl Intake {
             }
         };
         self.stats.receipt(&receipt);
-        if let Some(onward) = &self.onward {
-            onward(Telemetry::Metrics(request));
-        }
+        self.send_on(Telemetry::Metrics(request), peer);
         // The store counts points, the sender data points: a histogram that lost one bucket was not kept whole.
         let refused_points: u64 = receipt.refused.iter().map(|(_, n)| n).sum();
         let rejected = refusals.total() + skipped + refused_points.min(accepted);
@@ -198,24 +219,20 @@ impl Intake {
         self.stats.items(Signal::Traces, scopes.map(|s| s.spans.len() as u64).sum());
         self.stats.skipped(skipped);
         self.redactor.traces((encoding == Encoding::Protobuf).then_some(body), &mut request);
-        let now = (self.clock)();
+        let now = self.clock.now();
         self.spans.lock().observe(&request, peer, self.translator.options(), now, &self.span_stats);
-        if let Some(onward) = &self.onward {
-            onward(Telemetry::Traces(request));
-        }
+        self.send_on(Telemetry::Traces(request), peer);
         Ok(Answer { rejected: skipped, message: example.unwrap_or_default() })
     }
 
-    fn take_logs(&self, encoding: Encoding, body: &[u8]) -> Result<Answer, Reject> {
+    fn take_logs(&self, encoding: Encoding, body: &[u8], peer: Option<IpAddr>) -> Result<Answer, Reject> {
         let (mut request, skipped, example): (ExportLogsServiceRequest, _, _) =
             decode(encoding, body, "ExportLogsServiceRequest", json::logs)?;
         let scopes = request.resource_logs.iter().flat_map(|r| &r.scope_logs);
         self.stats.items(Signal::Logs, scopes.map(|s| s.log_records.len() as u64).sum());
         self.stats.skipped(skipped);
         self.redactor.logs((encoding == Encoding::Protobuf).then_some(body), &mut request);
-        if let Some(onward) = &self.onward {
-            onward(Telemetry::Logs(request));
-        }
+        self.send_on(Telemetry::Logs(request), peer);
         Ok(Answer { rejected: skipped, message: example.unwrap_or_default() })
     }
 

@@ -11,10 +11,12 @@ mod intake;
 pub mod json;
 mod reject;
 mod stats;
+mod tls;
 pub mod translate;
 
-pub use config::{Auth, Config, EngineServices, Grpc, Http, Limits, Names};
+pub use config::{Auth, Config, EngineServices, Grpc, Http, Limits, Names, Tls};
 pub use door::{BindError, DoorStats, Doors};
-pub use intake::{Answer, Clock, Intake, Onward, Signal, Telemetry};
+pub use intake::{Answer, Intake, Onward, Signal, Telemetry};
 pub use reject::Reject;
 pub use stats::OtlpStats;
+pub use tls::TlsError;

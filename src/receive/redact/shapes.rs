@@ -15,7 +15,7 @@ use super::{REDACTED, SecretKind};
 /// `@` stands for `://user:password@host`: URLs are common, URLs with an `@` are not.
 const SUSPICIOUS: &str = concat!(
     r"(?i-u:token|authorization|bearer|passw|secret|cookie|api[-_]?key|apikey|private[-_ ]key|credential)",
-    r"|://[^/\s]{0,512}@|(?i-u:%3a%2f%2f)",
+    r"|(?-u:://[^/ ]*@)|(?i-u:%3a%2f%2f)",
     r"|(?-u:A(?:KIA|SIA|Iza)|gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|sk_live_|rk_live_|eyJ)",
 );
 

@@ -30,10 +30,11 @@ use self::starts::StartTimes;
 use self::writer::Writer;
 use crate::model::{LabelsBuilder, METRIC_NAME, TimestampMs, Value};
 use crate::receive::birth::Births;
+use crate::receive::identity::Local;
 use crate::storage::{Batch, Point};
 
 pub use refusals::{Refusal, Refusals};
-pub use resource::{Source, source_of};
+pub use resource::{Source, source_of, stamp};
 
 /// The scope attribute by which one rivetwatch tells the next that names and labels are final.
 pub const CANONICAL_MARK: &str = "rivetwatch.canonical";
@@ -53,8 +54,8 @@ pub struct Options {
     pub scope_labels: bool,
     /// Resource attributes that become labels of every series.
     pub promote: Vec<String>,
-    /// The instance of senders on this machine that name none themselves: pod or host name.
-    pub local_instance: String,
+    /// Where this process runs: what senders beside it are called that do not name themselves.
+    pub local: Local,
     /// Points further in the future are refused.
     pub future_ms_max: i64,
     pub label_value_bytes_max: usize,
@@ -72,7 +73,7 @@ impl Default for Options {
             target_info: true,
             scope_labels: false,
             promote: Vec::new(),
-            local_instance: "localhost".to_owned(),
+            local: Local { host_name: "localhost".to_owned(), ..Local::default() },
             future_ms_max: 10 * 60_000,
             label_value_bytes_max: 64 << 10,
             labels_max: 128,
@@ -223,14 +224,15 @@ impl Translator {
             state.births.begin_page(instance_key, page);
         }
         for emitted in emitted {
-            if emitted.is_counter
-                && let Some(zero_at) = emitted
-                    .zero_at
-                    .or_else(|| state.births.on_point(instance_key, emitted.point.labels.hash64(), emitted.point.t))
-            {
-                out.zeros += 1;
-                let labels = emitted.point.labels.clone();
-                out.batch.points.push(Point { labels, t: zero_at, value: Value::Float(0.0) });
+            if emitted.is_counter {
+                let series = emitted.point.labels.hash64();
+                let born = state.births.on_point(instance_key, series, emitted.point.t);
+                // A delta's own start is known for certain; whether the series is new is noted all the same.
+                if let Some(zero_at) = emitted.zero_at.or(born) {
+                    out.zeros += 1;
+                    let labels = emitted.point.labels.clone();
+                    out.batch.points.push(Point { labels, t: zero_at, value: Value::Float(0.0) });
+                }
             }
             out.batch.points.push(emitted.point);
         }
