@@ -1,4 +1,5 @@
 //! The integration tests, one binary so that they link once; each module is one subject.
 
+mod engine_api;
 mod rivet_inventory;
 mod scrape;

@@ -136,6 +136,9 @@ pub struct Target {
     points_hint: usize,
 }
 
+/// Beyond the lookback of five minutes the scrape before says nothing about the moment before this one.
+const GAP_MS_MAX: i64 = 5 * 60_000;
+
 impl Target {
     /// A target that was never scraped.
     pub fn new(settings: TargetSettings) -> Self {
@@ -409,7 +412,7 @@ impl Target {
         };
         // One that comes back after it vanished has its staleness marker at the previous scrape.
         let zero_at = last_attempt.plus_ms(i64::from(met_before));
-        if zero_at < reading.at {
+        if zero_at < reading.at && reading.at.since(last_attempt) <= GAP_MS_MAX {
             report.zeros += 1;
             reading.batch.points.push(Point { labels: series.labels.clone(), t: zero_at, value: Value::Float(0.0) });
         }
