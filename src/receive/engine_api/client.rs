@@ -138,7 +138,7 @@ impl Client {
         namespaces.truncate(NAMESPACES_MAX);
         for namespace in &namespaces {
             let envoys = self.list(&door, "/envoys", &namespace.name, answers::envoys).await;
-            let configs = self.list(&door, "/runner-configs", &namespace.name, |json| answers::pools(json)).await;
+            let configs = self.list(&door, "/runner-configs", &namespace.name, answers::pools).await;
             let both = (envoys.answer.as_ref().ok(), configs.answer.as_ref().ok());
             let (hosts, pools) = (both.0.map(|a| &a.0[..]), both.1.map(|a| &a.0[..]));
             details.left_out += both.0.map_or(0, |a| a.1) + both.1.map_or(0, |a| a.1);
