@@ -4,3 +4,4 @@ mod engine_api;
 mod host;
 mod rivet_inventory;
 mod scrape;
+mod scrape_real_engine;
