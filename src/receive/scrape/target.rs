@@ -214,14 +214,13 @@ impl Target {
         while !rest.is_empty() {
             line_number += 1;
             let predicted = self.cache.predicted(previous, rest);
-            let (line, tail) = rest.split_once('\n').unwrap_or((rest, ""));
-            rest = tail;
+            // A line feed inside a known series is escaped, so the end of its line lies behind it.
+            let series_end = predicted.map_or(0, |entry| self.cache.entry(entry).raw.len());
+            let line_end = rest[series_end..].find('\n').map_or(rest.len(), |at| series_end + at);
+            let line = &rest[..line_end];
+            rest = rest.get(line_end + 1..).unwrap_or("");
             let read = match predicted {
-                Some(entry) => {
-                    let end = self.cache.entry(entry).raw.len();
-                    let sample = parse_after_series(line.trim_end_matches(['\r', ' ']), end, page.format);
-                    sample.map(|sample| Some((entry, sample)))
-                }
+                Some(entry) => parse_after_series(line, series_end, page.format).map(|sample| Some((entry, sample))),
                 None => self.read_line(line, &mut reading, report),
             };
             match read {
