@@ -31,28 +31,17 @@ impl Clock {
 
     /// Sleeps until `at`; returns at once when that is past.
     pub async fn sleep_until(&self, at: TimestampMs) {
-        while let Some(left_ms) = self.left_ms(at) {
-            self.nap(left_ms).await;
+        loop {
+            let Ok(left_ms @ 1..) = u64::try_from(at.since(self.now())) else { return };
+            let real = Duration::from_secs_f64(left_ms as f64 / 1000.0 / self.speed);
+            tokio::time::sleep(real.min(NAP)).await;
         }
     }
 
     /// Sleeps until the next multiple of `interval_ms` that lies `offset_ms` past one.
-    ///
-    /// A clock that is set back meanwhile does not make the sleep longer than the interval.
     pub async fn sleep_until_tick(&self, interval_ms: i64, offset_ms: i64) {
-        let at = next_tick(self.now(), interval_ms, offset_ms);
-        while let Some(left_ms) = self.left_ms(at).filter(|left_ms| *left_ms <= interval_ms.max(1).unsigned_abs()) {
-            self.nap(left_ms).await;
-        }
-    }
-
-    fn left_ms(&self, at: TimestampMs) -> Option<u64> {
-        u64::try_from(at.since(self.now())).ok().filter(|left_ms| *left_ms > 0)
-    }
-
-    async fn nap(&self, left_ms: u64) {
-        let real = Duration::from_secs_f64(left_ms as f64 / 1000.0 / self.speed);
-        tokio::time::sleep(real.min(NAP)).await;
+        let now = self.now();
+        self.sleep_until(next_tick(now, interval_ms, offset_ms)).await;
     }
 }
 
