@@ -5,6 +5,7 @@ pub mod clock;
 pub mod engine_api;
 pub mod host;
 pub mod identity;
+mod liveness;
 pub mod otlp;
 pub mod redact;
 pub mod scrape;

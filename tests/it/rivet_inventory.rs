@@ -2,11 +2,13 @@
 //!
 //! The lists lie in the shared folder (`RIVETWATCH_SHARED`); where it is absent, the tests pass over.
 
+use std::io::Read;
 use std::path::PathBuf;
 
 use rivetwatch::model::{LabelsBuilder, MetricKind};
+use rivetwatch::rivet::errors;
 use rivetwatch::rivet::inventory::{Family, families};
-use rivetwatch::rivet::names::{self, HISTOGRAM_SUFFIXES};
+use rivetwatch::rivet::names::{self, CutRule, HISTOGRAM_SUFFIXES};
 use serde_json::Value;
 
 pub fn shared(path: &str) -> Option<PathBuf> {
@@ -118,4 +120,25 @@ fn every_instrument_of_25_7_is_known_also_behind_a_bridge() {
             assert_eq!(known(&bridged, "counter").name, family.name);
         }
     }
+}
+
+#[test]
+fn the_error_codes_of_the_recordings_have_a_cause() {
+    let mut seen = Vec::new();
+    for folder in ["", "-host-lost", "-pool-in-error", "-rate-limited"] {
+        let Some(dir) = shared(&format!("engine/capture-2.3.19{folder}")) else { return };
+        let mut pages: Vec<PathBuf> =
+            std::fs::read_dir(dir).expect("a folder").map(|e| e.expect("a file").path()).collect();
+        pages.retain(|page| page.to_string_lossy().ends_with(".prom.gz"));
+        pages.sort();
+        let file = std::fs::File::open(pages.last().expect("a page")).expect("a page can be opened");
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("gzip");
+        let errors = text.lines().filter_map(|l| l.strip_prefix("rivet_guard_proxy_request_errors_total{error=\""));
+        seen.extend(errors.filter_map(|l| Some(l.split_once('"')?.0.to_owned())));
+    }
+    assert!(seen.len() >= 4, "{seen:?}");
+    let unknown: Vec<&String> =
+        seen.iter().filter(|code| errors::lookup(&CutRule::Code.apply(code)).is_none()).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
 }

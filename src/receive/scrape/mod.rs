@@ -20,7 +20,9 @@ mod target;
 mod tests;
 pub mod text;
 
+pub(crate) use config::check_url;
 pub use config::{Config, DnsConfig, KeepConfig, TargetConfig};
+pub(crate) use fetch::plain_client;
 pub use fetch::{Failure, Fetched, Fetcher, Page};
 pub use schedule::{PlannedTarget, Scraper, Settings, TargetStatus, static_targets};
 pub use stats::ScrapeStats;

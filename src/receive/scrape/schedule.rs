@@ -73,7 +73,7 @@ impl Scraper {
         Ok(Self { settings, store, stats, fetcher })
     }
 
-    /// Scrapes until `stop`; scrapes under way are finished or time out first.
+    /// Scrapes until `stop`; a scrape under way is given up, a commit under way is not.
     pub async fn run(self, stop: CancellationToken) {
         let this = Arc::new(self);
         let mut tasks = JoinSet::new();
@@ -97,7 +97,11 @@ impl Scraper {
         let mut running: HashMap<IpAddr, CancellationToken> = HashMap::new();
         let mut tasks = JoinSet::new();
         while !stop.is_cancelled() {
-            match tokio::net::lookup_host((dns.name.as_str(), dns.port)).await {
+            let resolved = tokio::select! {
+                () = stop.cancelled() => break,
+                resolved = tokio::net::lookup_host((dns.name.as_str(), dns.port)) => resolved,
+            };
+            match resolved {
                 Ok(addresses) => {
                     let found: Vec<IpAddr> = addresses.map(|a| a.ip()).collect();
                     running.retain(|ip, gone| {
@@ -141,7 +145,10 @@ impl Scraper {
         let mut logged = Logged::default();
         loop {
             let at = self.settings.clock.now();
-            let (page, took) = self.fetch(&planned).await;
+            let (page, took) = tokio::select! {
+                () = stop.cancelled() => return,
+                fetched = self.fetch(&planned) => fetched,
+            };
             let (batch, report) = match &page {
                 Ok(fetched) => target.page_to_batch(Ok(fetched.page()), at, took),
                 Err(failure) => target.page_to_batch(Err(failure.clone()), at, took),

@@ -136,6 +136,9 @@ pub struct Target {
     points_hint: usize,
 }
 
+/// Beyond the lookback of five minutes the scrape before says nothing about the moment before this one.
+const GAP_MS_MAX: i64 = 5 * 60_000;
+
 impl Target {
     /// A target that was never scraped.
     pub fn new(settings: TargetSettings) -> Self {
@@ -211,14 +214,13 @@ impl Target {
         while !rest.is_empty() {
             line_number += 1;
             let predicted = self.cache.predicted(previous, rest);
-            let (line, tail) = rest.split_once('\n').unwrap_or((rest, ""));
-            rest = tail;
+            // A line feed inside a known series is escaped, so the end of its line lies behind it.
+            let series_end = predicted.map_or(0, |entry| self.cache.entry(entry).raw.len());
+            let line_end = rest[series_end..].find('\n').map_or(rest.len(), |at| series_end + at);
+            let line = &rest[..line_end];
+            rest = rest.get(line_end + 1..).unwrap_or("");
             let read = match predicted {
-                Some(entry) => {
-                    let end = self.cache.entry(entry).raw.len();
-                    let sample = parse_after_series(line.trim_end_matches(['\r', ' ']), end, page.format);
-                    sample.map(|sample| Some((entry, sample)))
-                }
+                Some(entry) => parse_after_series(line, series_end, page.format).map(|sample| Some((entry, sample))),
                 None => self.read_line(line, &mut reading, report),
             };
             match read {
@@ -409,7 +411,7 @@ impl Target {
         };
         // One that comes back after it vanished has its staleness marker at the previous scrape.
         let zero_at = last_attempt.plus_ms(i64::from(met_before));
-        if zero_at < reading.at {
+        if zero_at < reading.at && reading.at.since(last_attempt) <= GAP_MS_MAX {
             report.zeros += 1;
             reading.batch.points.push(Point { labels: series.labels.clone(), t: zero_at, value: Value::Float(0.0) });
         }

@@ -111,6 +111,11 @@ pub fn parse_line(line: &str, format: Format) -> Result<Line<'_>, LineError> {
 /// See [`parse_line`]; also when `end` is not the end of a series in `line`.
 pub fn parse_after_series(line: &str, end: usize, format: Format) -> Result<SampleLine<'_>, LineError> {
     let (series, rest) = line.split_at_checked(end).ok_or(LineError::NoValue)?;
+    // The engine's lines end in one space and a whole number, nearly all of them.
+    if let Some(value) = rest.strip_prefix(' ').and_then(parse_whole_number) {
+        return Ok(SampleLine { series, value, timestamp: None });
+    }
+    let rest = trim(rest);
     let rest = match (format, rest.find(" # ")) {
         (Format::OpenMetrics, Some(exemplar)) => &rest[..exemplar],
         _ => rest,
@@ -305,11 +310,16 @@ fn split_word(text: &str) -> (&str, &str) {
 
 /// Reads a sample value as Go's `ParseFloat` does: decimal, exponent, `NaN`, `+Inf`, `-Inf`.
 pub fn parse_value(text: &str) -> Option<f64> {
-    // Most values on a page are small whole numbers; 15 digits are exact in an f64.
-    if text.len() <= 15 && !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return Some(text.bytes().fold(0u64, |n, b| n * 10 + u64::from(b - b'0')) as f64);
+    parse_whole_number(text).or_else(|| text.parse().ok())
+}
+
+/// Reads up to 15 digits, which are exact in an `f64`; `None` for anything else.
+fn parse_whole_number(text: &str) -> Option<f64> {
+    if text.is_empty() || text.len() > 15 {
+        return None;
     }
-    text.parse().ok()
+    let add = |n: u64, b: u8| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0'));
+    text.bytes().try_fold(0u64, add).map(|n| n as f64)
 }
 
 fn parse_timestamp(text: &str, format: Format) -> Result<TimestampMs, LineError> {
