@@ -1,1 +1,3 @@
 //! The HTTP doors: Prometheus API, Alertmanager API, health, page.
+
+pub mod alertmanager;
