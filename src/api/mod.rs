@@ -82,3 +82,6 @@ pub fn router(state: State, auth: Auth, more: Router) -> Router {
 pub fn probe_router(state: State) -> Router {
     health::router().with_state(state).fallback(get(|| async { axum::http::StatusCode::NOT_FOUND }))
 }
+//! The HTTP doors: Prometheus API, Alertmanager API, health, page.
+
+pub mod alertmanager;

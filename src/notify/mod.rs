@@ -7,6 +7,7 @@
 //! waits, by the clock it is given, and only it does I/O.
 //! Never: a query; this room knows alerts and nothing of what raised them.
 
+mod client;
 pub mod config;
 mod group;
 mod inhibit;
@@ -16,11 +17,14 @@ pub mod matchers;
 pub mod notifier;
 mod page;
 pub mod retry;
+pub mod runner;
 pub mod settings;
 pub mod silence;
 pub mod stats;
+pub mod store;
 pub mod targets;
 mod template;
+pub mod trial;
 pub mod view;
 
 pub use config::Config;
@@ -28,6 +32,7 @@ pub use lane::Incident;
 pub use notifier::{Change, Effect, Input, Notifier, Records, Send, Table};
 pub use page::Page;
 pub use retry::Outcome;
+pub use runner::{Handle, Runner};
 pub use settings::{Context, Integration, Settings, Target};
 pub use silence::{Silence, SilenceState};
 pub use stats::NotifyStats;

@@ -232,12 +232,17 @@ pub(super) fn length_delimited<'a>(parts: impl IntoIterator<Item = &'a [u8]>) ->
 }
 
 impl Settings {
-    /// Checks `config` and resolves it.
+    /// Reads `config_file` where there is one, checks everything and resolves it.
     ///
     /// # Errors
     /// Every mistake of [`Config::validate`], and templates that cannot be read.
     pub fn new(config: &Config, context: &Context) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
+        let loaded = config.with_file().map_err(|error| {
+            let cause = std::error::Error::source(&error).map(|s| format!(": {s}")).unwrap_or_default();
+            vec![Problem::new("notify.config_file", format!("cannot be used: {error}{cause}"))]
+        })?;
+        let config = &loaded;
         config.validate("notify", &mut problems);
         let templates = Templates::read(&config.templates, "notify.templates", &mut problems);
         if !problems.is_empty() {

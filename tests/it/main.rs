@@ -4,6 +4,7 @@ mod dashboards;
 mod dashboards_lint;
 mod dashboards_schema;
 mod export;
+mod alertmanager_api;
 mod notify_config;
 mod notify_delivery;
 mod notify_fakes;

@@ -1,5 +1,7 @@
 //! Notification configuration: Alertmanager's own files load, or are refused with the key named.
 
+#![allow(clippy::unwrap_used)] // helpers of tests may fail by panicking, as tests do
+
 use std::path::PathBuf;
 
 use rivetwatch::model::Problem;

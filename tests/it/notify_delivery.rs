@@ -1,5 +1,7 @@
 //! The delivery contract: what people complain about elsewhere does not happen here. No test waits.
 
+#![allow(clippy::unwrap_used)] // helpers of tests may fail by panicking, as tests do
+
 use rivetwatch::model::{Labels, Stats, TimestampMs};
 use rivetwatch::notify::silence::Silence;
 use rivetwatch::notify::{Input, MessageKind};
@@ -63,11 +65,9 @@ fn an_incident_that_was_muted_while_it_fired_is_resolved_when_it_heals() {
                 world.step(vec![Input::PutSilence(silence("alertname=A", world.now, 600))]);
             }
             "inhibition" => world.alerts(vec![cause.clone()]),
-            _ => world.configure(&format!(
-                "time_intervals: [{{name: always, time_intervals: [{{years: ['2000:2100']}}]}}]\n\
-                 route: {{receiver: pager, group_by: [alertname], group_wait: 0s, routes: [{{mute_time_intervals: [always]}}]}}\n\
-                 receivers: [{{name: pager, pagerduty_configs: [{{routing_key: k1}}]}}]"
-            )),
+            _ => world.configure("time_intervals: [{name: always, time_intervals: [{years: ['2000:2100']}]}]\n\
+                 route: {receiver: pager, group_by: [alertname], group_wait: 0s, routes: [{mute_time_intervals: [always]}]}\n\
+                 receivers: [{name: pager, pagerduty_configs: [{routing_key: k1}]}]"),
         }
         let repeated: Vec<_> = if way == "inhibition" { vec![a.clone(), cause.clone()] } else { vec![a.clone()] };
         world.run_with(&repeated, 10 * MINUTE);
@@ -145,7 +145,7 @@ fn an_alert_that_heals_before_its_page_was_accepted_is_dropped_and_counted() {
     let mut world = World::new(PAGER);
     world.network = Network::Answers(503);
     let a = firing(&[("alertname", "A")], START);
-    world.run_with(&[a.clone()], 4 * MINUTE);
+    world.run_with(std::slice::from_ref(&a), 4 * MINUTE);
     world.alerts(vec![resolved(a, world.now)]);
     world.run_for(2 * MINUTE);
     world.network = Network::Fine;
@@ -216,7 +216,7 @@ receivers:
     assert_eq!(stat(&world, "rivetwatch_notification_target_broken_bool", &broken), 1.0);
     // Somebody puts the key right: the page goes out with the next flush, and the mark is gone.
     world.network = Network::Fine;
-    world.run_with(&[a.clone()], 6 * MINUTE);
+    world.run_with(std::slice::from_ref(&a), 6 * MINUTE);
     assert_eq!(world.pagerduty.actions(), ["trigger"]);
     assert_eq!(stat(&world, "rivetwatch_notification_target_broken_bool", &broken), 0.0);
     world.alerts(vec![resolved(a, world.now)]);
@@ -236,7 +236,7 @@ fn a_resolve_goes_to_the_key_the_trigger_used_after_the_configuration_has_change
         if crash {
             world.crash();
         }
-        world.run_with(&[a.clone()], 10 * MINUTE);
+        world.run_with(std::slice::from_ref(&a), 10 * MINUTE);
         assert_eq!(world.pagerduty.actions(), ["trigger"], "it still fires");
         world.alerts(vec![resolved(a, world.now)]);
         world.run_for(6 * MINUTE);
@@ -266,7 +266,7 @@ fn the_repeat_interval_holds_across_restarts() {
     let mut world = World::new(&PAGER.replace("group_wait: 0s", "group_wait: 0s, repeat_interval: 1h"));
     let a = firing(&[("alertname", "A")], START);
     for _ in 0..8 {
-        world.run_with(&[a.clone()], 10 * MINUTE);
+        world.run_with(std::slice::from_ref(&a), 10 * MINUTE);
         world.crash();
     }
     assert_eq!(world.pagerduty.actions(), ["trigger", "trigger"]);
@@ -279,7 +279,7 @@ fn timers_follow_group_wait_and_group_interval() {
     let mut world = World::new(&PAGER.replace("group_wait: 0s", "group_wait: 30s, group_interval: 2m"));
     let a = firing(&[("alertname", "A"), ("instance", "1")], START);
     let b = firing(&[("alertname", "A"), ("instance", "2")], START.plus_ms(40_000));
-    world.run_with(&[a.clone()], 40_000);
+    world.run_with(std::slice::from_ref(&a), 40_000);
     world.run_with(&[a, b], 5 * MINUTE);
     let times: Vec<i64> = world.pagerduty.log.iter().map(|l| l.0.since(START)).collect();
     assert_eq!(times, [30_000, 150_000], "the first after group_wait, the news after group_interval");
@@ -291,11 +291,11 @@ fn a_silence_holds_a_page_back_and_survives_a_restart() {
     world.step(vec![Input::PutSilence(silence("alertname=A", START, 30))]);
     world.crash();
     let a = firing(&[("alertname", "A")], START);
-    world.run_with(&[a.clone()], 29 * MINUTE);
+    world.run_with(std::slice::from_ref(&a), 29 * MINUTE);
     assert!(world.pagerduty.log.is_empty());
     let view = world.notifier.view(world.now);
     assert_eq!(view.alerts[0].silenced_by, ["s1"]);
-    world.run_with(&[a.clone()], 7 * MINUTE);
+    world.run_with(std::slice::from_ref(&a), 7 * MINUTE);
     assert_eq!(world.pagerduty.actions(), ["trigger"], "it ended and the alert still fires");
     // Ended by hand, it is listed for a while and then forgotten, on disk too.
     world.step(vec![Input::ExpireSilence("s1".into())]);
@@ -327,7 +327,7 @@ fn a_kind_that_is_not_delivered_is_counted_and_marked_and_never_silent() {
         "route: {receiver: chat, group_wait: 0s}\nreceivers: [{name: chat, slack_configs: [{api_url: 'https://x/'}]}]",
     );
     let a = firing(&[("alertname", "A")], START);
-    world.run_with(&[a.clone()], 20 * MINUTE);
+    world.run_with(std::slice::from_ref(&a), 20 * MINUTE);
     let slack = [("receiver", "chat"), ("integration", "slack")];
     assert_eq!(stat(&world, "rivetwatch_notifications_failed_total", &slack), 1.0);
     assert_eq!(stat(&world, "rivetwatch_notification_target_broken_bool", &slack), 1.0);
@@ -340,16 +340,16 @@ fn a_kind_that_is_not_delivered_is_counted_and_marked_and_never_silent() {
 fn the_heartbeat_stops_when_the_agent_is_not_well() {
     let mut world = World::new("receivers: [{name: beat, heartbeat_configs: [{url: 'http://hc.example/x'}]}]");
     let watchdog = firing(&[("alertname", "Watchdog")], START);
-    world.run_with(&[watchdog.clone()], 5 * MINUTE);
+    world.run_with(std::slice::from_ref(&watchdog), 5 * MINUTE);
     assert!(world.others.is_empty(), "nobody said that all is well");
     for _ in 0..20 {
         world.step(vec![Input::Health(true)]);
-        world.run_with(&[watchdog.clone()], 15_000);
+        world.run_with(std::slice::from_ref(&watchdog), 15_000);
     }
     let pings = world.others.len();
     assert!((5..=6).contains(&pings), "{pings} in five minutes");
     world.step(vec![Input::Health(false)]);
-    world.run_with(&[watchdog.clone()], 5 * MINUTE);
+    world.run_with(std::slice::from_ref(&watchdog), 5 * MINUTE);
     assert_eq!(world.others.len(), pings);
     // Evaluation hangs: neither Watchdog nor the word of health is repeated.
     world.step(vec![Input::Health(true)]);
@@ -368,7 +368,7 @@ fn every_alertmanager_is_told_again_and_again() {
         world.others.iter().map(|(_, s)| serde_json::from_str(&s.body).unwrap()).collect()
     };
     assert_eq!(sent(&world)[0][0]["endsAt"], START.plus_ms(4 * MINUTE).to_rfc3339());
-    world.run_with(&[a.clone()], 3 * MINUTE);
+    world.run_with(std::slice::from_ref(&a), 3 * MINUTE);
     assert_eq!(world.others.len(), 2 * 4);
     let healed = world.now;
     world.alerts(vec![resolved(a, healed)]);

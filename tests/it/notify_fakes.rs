@@ -1,5 +1,7 @@
 //! Peers that behave as their vendors document, and a world without a clock in which the notifier runs.
 
+#![allow(clippy::unwrap_used)] // helpers of tests may fail by panicking, as tests do
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 

@@ -1,6 +1,8 @@
 //! Whatever alerts, crashes and networks do: one open incident for a group, each accepted trigger gets its
 //! resolve, and no resolve comes without a trigger that may have arrived.
 
+#![allow(clippy::unwrap_used)] // helpers of tests may fail by panicking, as tests do
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;

@@ -84,10 +84,10 @@ impl Notifier {
         let wanted = self.targets_for(key, fallback.as_deref());
         let mut keys: BTreeSet<String> = wanted.keys().cloned().collect();
         keys.extend(lanes);
-        for lane_key in keys {
-            self.flush_lane(key, &lane_key, wanted.get(&lane_key), flush, repeat_ms, now);
+        for lane_key in &keys {
+            self.flush_lane(key, lane_key, wanted.get(lane_key), flush, repeat_ms, now);
         }
-        self.after_flush(key, flush);
+        self.after_flush(key, flush, &keys);
     }
 
     /// The lanes that the configuration asks for, by their keys, with the dedup key of each.
@@ -213,7 +213,7 @@ impl Notifier {
     }
 
     /// Lets go of what has ended, and records what people were told of the rest.
-    pub(super) fn after_flush(&mut self, key: &GroupKey, flush: &Flush) {
+    pub(super) fn after_flush(&mut self, key: &GroupKey, flush: &Flush, lanes: &BTreeSet<String>) {
         let Some(group) = self.groups.get_mut(key) else { return };
         for alert in &flush.resolved {
             group.members.remove(&alert.labels);
@@ -224,7 +224,7 @@ impl Notifier {
                 }
             }
         }
-        let is_told = self.lanes.values().any(|l| l.group == *key && l.told.is_some());
+        let is_told = lanes.iter().filter_map(|k| self.lanes.get(k)).any(|l| l.told.is_some());
         let is_wanted = group.members.values().any(|routes| !routes.is_empty());
         let record = is_told.then(|| GroupRecord {
             key: key.clone(),

@@ -277,7 +277,10 @@ impl Notifier {
     }
 
     fn next_deadline(&self, now: TimestampMs) -> Option<TimestampMs> {
-        let held = |lane: &Lane| self.holds.get(&lane.target.id()).copied();
+        let held = |lane: &Lane| match self.holds.is_empty() {
+            true => None,
+            false => self.holds.get(&lane.target.id()).copied(),
+        };
         let can_send = self.in_flight.len() < IN_FLIGHT_MAX;
         let lanes = self.lanes.values().filter(|_| can_send).filter_map(|l| {
             let due = l.due()?;

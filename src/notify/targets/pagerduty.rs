@@ -12,6 +12,8 @@ use crate::notify::page::{Page, WORST_MAX, cut, instance_line, one_line, place};
 use crate::notify::template::Templates;
 
 const SUMMARY_MAX: usize = 1_024;
+/// For the other one-line fields, whose limits the document does not give.
+const FIELD_MAX: usize = 255;
 /// 512 KB less some room for the routing key and its name.
 const EVENT_MAX_BYTES: usize = 512_000 - 200;
 /// Longest single text among the details.
@@ -29,7 +31,7 @@ pub fn trigger(config: &PagerdutyConfig, templates: &Templates, page: &Page) -> 
     let summary = text(&config.description).unwrap_or_else(|| page.summary());
     let mut payload = json!({
         "summary": cut(&one_line(&summary), SUMMARY_MAX),
-        "source": source,
+        "source": cut(&one_line(&source), FIELD_MAX),
         "severity": severity(&text(&config.severity).unwrap_or_else(|| page.severity().to_owned())),
         "timestamp": page.since().to_rfc3339(),
         "custom_details": details(config, templates, page),
@@ -39,7 +41,7 @@ pub fn trigger(config: &PagerdutyConfig, templates: &Templates, page: &Page) -> 
     let class = text(&config.class).or_else(|| worst.map(|a| a.name().to_owned()).filter(|n| !n.is_empty()));
     for (name, value) in [("group", group), ("component", component), ("class", class)] {
         if let Some(value) = value {
-            payload[name] = Value::String(value);
+            payload[name] = Value::String(cut(&one_line(&value), FIELD_MAX));
         }
     }
     let mut event = json!({
@@ -182,7 +184,7 @@ mod tests {
     fn long_labels_emoji_and_markup_stay_within_every_limit() {
         let mut page = page(3);
         for alert in &mut page.firing {
-            let labels = (0..200).map(|i| (format!("l{i}"), "🔥<&>".repeat(1_250)));
+            let labels = (0..400).map(|i| (format!("l{i}"), "🔥<&>".repeat(1_250)));
             let mut builder = alert.labels.builder();
             labels.for_each(|(n, v)| {
                 builder.set(n, v);
