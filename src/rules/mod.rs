@@ -48,5 +48,5 @@ pub use restore::{FIRED_METRIC, KEEP_METRIC, NO_DATA_METRIC};
 pub use rule::{Alerting, Group, Reads, Rule, RuleKind, RuleSet};
 pub use stats::RuleStats;
 pub use template::Template;
-pub use unittest::{FileReport, TestOptions, TestReport, notation, test_files};
+pub use unittest::{FileReport, TestOptions, TestReport, test_files};
 pub use view::{AlertView, GroupJson, RuleJson, RuleView, View};

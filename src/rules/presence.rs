@@ -114,7 +114,7 @@ mod tests {
     fn has_data(expr: &str, series: &[(&str, Option<i64>)], element: &[(&str, &str)]) -> bool {
         let mut store = MemoryStore::default();
         for (name, end) in series {
-            let labels = crate::rules::notation::parse_series(name).unwrap();
+            let labels = crate::promql::parse_series_labels(name).unwrap();
             let last = end.unwrap_or(10);
             for minute in 0..=last {
                 let v = if Some(minute) == *end { stale_nan() } else { 1.0 };

@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rivetwatch::model::{Alert, AlertState, TimestampMs, Value, format_duration_ms, is_stale_nan, parse_duration_ms};
-use rivetwatch::promql::{Engine, EngineOptions};
-use rivetwatch::rules::notation::{parse_series, parse_values};
+use rivetwatch::promql::{Engine, EngineOptions, parse_series_labels, parse_series_values};
 use rivetwatch::rules::{Config, Input, MemoryStore, Rules, STATE_ANNOTATION, Source, Tuning, load};
 use rivetwatch::storage::Point;
 
@@ -125,7 +124,7 @@ impl World {
             self.rules.replace(set, now);
         }
         for (series, v) in &action.arrive {
-            self.store.push(Point { labels: parse_series(series).unwrap(), t: now, value: Value::Float(*v) });
+            self.store.push(Point { labels: parse_series_labels(series).unwrap(), t: now, value: Value::Float(*v) });
         }
         if action.timer || !action.arrive.is_empty() {
             self.step(at, true);
@@ -143,8 +142,11 @@ fn live(life: &Life) -> String {
         down_until: 0,
         ready_at: 0,
     };
-    let series: Vec<_> =
-        life.series.iter().map(|(name, values)| (parse_series(name).unwrap(), parse_values(values).unwrap())).collect();
+    let series: Vec<_> = life
+        .series
+        .iter()
+        .map(|(name, values)| (parse_series_labels(name).unwrap(), parse_series_values(values).unwrap()))
+        .collect();
     let mut actions: Vec<(i64, &Action)> = life.actions.iter().map(|a| (ms(&a.at), a)).collect();
     actions.sort_by_key(|(at, _)| *at);
     let mut actions = actions.into_iter().peekable();
@@ -165,8 +167,8 @@ fn live(life: &Life) -> String {
         for (labels, values) in &series {
             // A value that follows an empty position ends the series, as a scrape without it does.
             let position = usize::try_from(tick).unwrap();
-            let value = values.get(position).cloned().flatten();
-            let before = position.checked_sub(1).and_then(|p| values.get(p).cloned().flatten());
+            let value = values.get(position).cloned().flatten().map(|v| v.value);
+            let before = position.checked_sub(1).and_then(|p| values.get(p).cloned().flatten().map(|v| v.value));
             let value =
                 value.or_else(|| before.filter(|v| !is_end(v)).map(|_| Value::Float(rivetwatch::model::stale_nan())));
             if let Some(value) = value {

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::template::format_float;
-use super::notation::histogram_text;
-use crate::model::{FloatHistogram, Labels};
+use crate::model::{CounterResetHint, FloatHistogram, Labels, Span};
 
 /// One alert that fires.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +66,64 @@ pub fn same_samples(expected: &[SampleText], got: &[SampleText], fuzzy: bool) ->
             };
             e.labels == g.labels && same_float(e.value, g.value) && histograms
         })
+}
+
+/// A histogram in the notation of test files; buckets between spans are zeros.
+fn histogram_text(h: &FloatHistogram) -> String {
+    let mut parts = Vec::new();
+    if h.schema != 0 {
+        parts.push(format!("schema:{}", h.schema));
+    }
+    for (name, v) in [("count", h.count), ("sum", h.sum), ("z_bucket", h.zero_count), ("z_bucket_w", h.zero_threshold)]
+    {
+        if v != 0.0 {
+            parts.push(format!("{name}:{}", format_float(v)));
+        }
+    }
+    if h.uses_custom_buckets() {
+        parts.push(format!("custom_values:[{}]", list(&h.custom_values)));
+    }
+    match h.counter_reset_hint {
+        CounterResetHint::Unknown => {}
+        CounterResetHint::Reset => parts.push("counter_reset_hint:reset".into()),
+        CounterResetHint::NotReset => parts.push("counter_reset_hint:not_reset".into()),
+        CounterResetHint::Gauge => parts.push("counter_reset_hint:gauge".into()),
+    }
+    for (prefix, spans, buckets) in
+        [("", &h.positive_spans, &h.positive_buckets), ("n_", &h.negative_spans, &h.negative_buckets)]
+    {
+        let (offset, dense) = one_span(spans, buckets);
+        if dense.is_empty() {
+            continue;
+        }
+        if offset != 0 {
+            parts.push(format!("{prefix}offset:{offset}"));
+        }
+        parts.push(format!("{prefix}buckets:[{}]", list(&dense)));
+    }
+    format!("{{{{{}}}}}", parts.join(" "))
+}
+
+/// The buckets as one span without zeros at its ends, and the index of the first.
+fn one_span(spans: &[Span], buckets: &[f64]) -> (i64, Vec<f64>) {
+    let (mut at, mut first, mut dense) = (0i64, None, Vec::new());
+    let mut counts = buckets.iter();
+    for span in spans {
+        at += i64::from(span.offset);
+        for count in counts.by_ref().take(span.length as usize) {
+            if *count != 0.0 {
+                let first = *first.get_or_insert(at);
+                dense.resize(usize::try_from(at - first).unwrap_or(0), 0.0);
+                dense.push(*count);
+            }
+            at += 1;
+        }
+    }
+    (first.unwrap_or(0), dense)
+}
+
+fn list(values: &[f64]) -> String {
+    values.iter().map(|v| format_float(*v)).collect::<Vec<_>>().join(" ")
 }
 
 /// Every line but the first behind `indent`.

@@ -6,7 +6,6 @@
 
 mod compare;
 mod format;
-pub mod notation;
 mod run;
 
 use std::fmt;

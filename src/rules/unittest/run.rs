@@ -12,11 +12,11 @@ use super::super::rule::RuleSet;
 use super::super::{AlertView, State};
 use super::compare::{FiringAlert, SampleText, go_duration, indent, same_samples, show_alerts, show_samples};
 use super::format::{AlertTest, ExprTest, TestFile, TestGroup};
-use super::notation::{parse_series, parse_values};
 use super::{FileReport, TestOptions};
-use crate::model::{Labels, TimestampMs, Value, format_duration_ms};
-use crate::promql::{self, Engine, EngineOptions, QueryValue};
-use crate::storage::Point;
+use crate::model::{Labels, TimeRange, TimestampMs, Value, format_duration_ms};
+use crate::promql::testing::MemoryStorage;
+use crate::promql::{self, Engine, EngineOptions, QueryValue, parse_series_labels, parse_series_values};
+use crate::storage::{Point, Select, SeriesData};
 
 /// Runs the tests of the file `path`, whose text is given.
 pub fn file(path: &Path, text: &str, options: &TestOptions, report: &mut FileReport) {
@@ -132,15 +132,25 @@ impl<'a> Test<'a> {
 
     fn load_input(&mut self) -> Result<(), String> {
         let step = self.group.interval.map_or(self.interval_ms, |s| s.0);
-        for input in &self.group.input_series {
-            let labels = parse_series(&input.series).map_err(|e| format!("series `{}`: {e}", input.series))?;
-            let values = parse_values(&input.values).map_err(|e| format!("values of `{}`: {e}", input.series))?;
+        let mut input = MemoryStorage::default();
+        for series in &self.group.input_series {
+            let name = &series.series;
+            let labels = parse_series_labels(name).map_err(|e| format!("series `{name}`: {e}"))?;
+            let values = parse_series_values(&series.values).map_err(|e| format!("values of `{name}`: {e}"))?;
             for (i, value) in values.into_iter().enumerate() {
                 if let Some(value) = value {
                     let t = TimestampMs(step.saturating_mul(i64::try_from(i).unwrap_or(i64::MAX)));
-                    self.store.push(Point { labels: labels.clone(), t, value });
+                    input.append(labels.clone(), t, value.value);
                 }
             }
+        }
+        // Through that store, histograms come with the counter reset hints that Prometheus' chunks give them.
+        let mut set = input.select(&[], TimeRange::ALL).map_err(|e| e.to_string())?;
+        let mut data = SeriesData::default();
+        while let Some(labels) = set.next_into(&mut data).map_err(|e| e.to_string())? {
+            let floats = data.floats.iter().map(|s| (s.t, Value::Float(s.v)));
+            let histograms = data.histograms.iter().map(|(t, h)| (*t, Value::Histogram(Arc::clone(h))));
+            floats.chain(histograms).for_each(|(t, value)| self.store.push(Point { labels: labels.clone(), t, value }));
         }
         Ok(())
     }
@@ -250,13 +260,14 @@ fn expected_samples(test: &ExprTest) -> Result<Vec<SampleText>, String> {
     let read = |sample: &super::format::ExpectedSample| {
         let labels = match sample.labels.trim() {
             "" => Labels::empty(),
-            text => parse_series(text).map_err(|e| format!("labels {text:?}: {e}"))?,
+            text => parse_series_labels(text).map_err(|e| format!("labels {text:?}: {e}"))?,
         };
         if sample.histogram.is_empty() {
             return Ok(SampleText::new(labels, Value::Float(sample.value)));
         }
-        let values = parse_values(&sample.histogram).map_err(|e| format!("histogram {:?}: {e}", sample.histogram))?;
-        match values.into_iter().next().flatten() {
+        let values =
+            parse_series_values(&sample.histogram).map_err(|e| format!("histogram {:?}: {e}", sample.histogram))?;
+        match values.into_iter().next().flatten().map(|v| v.value) {
             Some(value @ Value::Histogram(_)) => Ok(SampleText::new(labels, value)),
             _ => Err(format!("histogram {:?}: not a histogram", sample.histogram)),
         }
