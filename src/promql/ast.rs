@@ -7,24 +7,29 @@ use crate::model::Matcher;
 
 use super::functions::Function;
 
-/// Bytes `start..end` of the query text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Bytes `start..end` of the query text, and where the first of them stands in its lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PositionRange {
     pub start: u32,
     pub end: u32,
+    /// Line of the start, from 1.
+    pub line: u32,
+    /// Column of the start in bytes, from 1, as Prometheus counts.
+    pub column: u32,
+}
+
+impl Default for PositionRange {
+    /// The empty range before the first byte.
+    fn default() -> Self {
+        Self { start: 0, end: 0, line: 1, column: 1 }
+    }
 }
 
 impl PositionRange {
     /// The smallest range that holds both.
     pub fn to(self, other: Self) -> Self {
-        Self { start: self.start.min(other.start), end: self.end.max(other.end) }
-    }
-
-    /// Line and column of the start in `query`, both from 1; the column counts bytes, as Prometheus does.
-    pub fn line_and_column(self, query: &str) -> (usize, usize) {
-        let before = &query.as_bytes()[..(self.start as usize).min(query.len())];
-        let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        (before.iter().filter(|b| **b == b'\n').count() + 1, before.len() - line_start + 1)
+        let first = if self.start <= other.start { self } else { other };
+        Self { end: self.end.max(other.end), ..first }
     }
 }
 

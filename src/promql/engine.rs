@@ -209,7 +209,7 @@ impl Engine {
         eval::range(&self.options, storage, cancel, expr, start, end, step_ms)
     }
 
-    fn check_experimental(&self, expr: &Expr) -> Result<(), QueryError> {
+    pub(super) fn check_experimental(&self, expr: &Expr) -> Result<(), QueryError> {
         if self.options.experimental {
             return Ok(());
         }

@@ -11,32 +11,25 @@ const SHOWN_QUERY_BYTES: usize = 4096;
 ///
 /// Shown as Prometheus does: `1:5: parse error: …`. [`ParseError::render`] adds the query and a caret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{line}:{column}: parse error: {message}")]
+#[error("{}:{}: parse error: {message}", position.line, position.column)]
 pub struct ParseError {
     pub message: String,
     pub position: PositionRange,
-    line: usize,
-    column: usize,
     /// The line of the query in which the mistake is, unless it is too long to show.
     source_line: Option<String>,
 }
 
 impl ParseError {
     pub(super) fn new(query: &str, position: PositionRange, message: impl Into<String>) -> Self {
-        let (line, column) = position.line_and_column(query);
-        let source_line = query.lines().nth(line - 1).filter(|l| l.len() <= SHOWN_QUERY_BYTES).map(str::to_owned);
-        Self { message: message.into(), position, line, column, source_line }
-    }
-
-    /// Line and column of the mistake, both from 1.
-    pub fn line_and_column(&self) -> (usize, usize) {
-        (self.line, self.column)
+        let source_line = query.lines().nth(position.line as usize - 1);
+        let source_line = source_line.filter(|l| l.len() <= SHOWN_QUERY_BYTES).map(str::to_owned);
+        Self { message: message.into(), position, source_line }
     }
 
     /// The message, then the line of the query with carets under the place.
     pub fn render(&self) -> String {
         let Some(source) = &self.source_line else { return self.to_string() };
-        let before = source.get(..self.column - 1).unwrap_or(source);
+        let before = source.get(..self.position.column as usize - 1).unwrap_or(source);
         // Tabs stay tabs so that the caret lines up in a terminal.
         let indent: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let width = (self.position.end.saturating_sub(self.position.start)).max(1) as usize;

@@ -46,7 +46,7 @@ pub(super) struct Placed {
 
 /// All tokens of `query`, or the first mistake.
 pub(super) fn tokenize(query: &str) -> Result<Vec<Placed>, ParseError> {
-    let mut lexer = Lexer { query, at: 0, braces: 0, brackets: 0 };
+    let mut lexer = Lexer { query, at: 0, line: 1, line_start: 0, counted: 0, braces: 0, brackets: 0 };
     let mut tokens = Vec::new();
     loop {
         let placed = lexer.next()?;
@@ -61,6 +61,10 @@ pub(super) fn tokenize(query: &str) -> Result<Vec<Placed>, ParseError> {
 struct Lexer<'a> {
     query: &'a str,
     at: usize,
+    /// Line and its first byte at `counted`, which never is behind the token being read.
+    line: u32,
+    line_start: usize,
+    counted: usize,
     braces: usize,
     brackets: usize,
 }
@@ -71,7 +75,8 @@ impl Lexer<'_> {
     }
 
     fn position(&self, start: usize) -> PositionRange {
-        PositionRange { start: start as u32, end: self.at as u32 }
+        let column = (start - self.line_start) as u32 + 1;
+        PositionRange { start: start as u32, end: self.at as u32, line: self.line, column }
     }
 
     fn error(&self, start: usize, message: impl Into<String>) -> ParseError {
@@ -81,6 +86,7 @@ impl Lexer<'_> {
     fn next(&mut self) -> Result<Placed, ParseError> {
         self.skip_blanks_and_comments();
         let start = self.at;
+        self.count_lines();
         let Some(first) = self.rest().chars().next() else {
             let open = match (self.braces, self.brackets) {
                 (0, 0) => return Ok(Placed { token: Token::End, position: self.position(start) }),
@@ -97,6 +103,16 @@ impl Lexer<'_> {
             _ => self.symbol(first)?,
         };
         Ok(Placed { token, position: self.position(start) })
+    }
+
+    /// Moves the line count on to where the next token begins.
+    fn count_lines(&mut self) {
+        let passed = &self.query.as_bytes()[self.counted..self.at];
+        for (index, _) in passed.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+            self.line += 1;
+            self.line_start = self.counted + index + 1;
+        }
+        self.counted = self.at;
     }
 
     fn colons_in_words(&self) -> bool {
@@ -171,7 +187,7 @@ impl Lexer<'_> {
             Some((len, c)) if c == quote => {
                 self.at = start + 1 + len + 1;
                 match quote {
-                    '`' => Ok(Token::String(body[..len].as_bytes().to_vec())),
+                    '`' => Ok(Token::String(body.as_bytes()[..len].to_vec())),
                     _ => unquote(&body[..len], quote).map(Token::String).map_err(|reason| self.error(start, reason)),
                 }
             }

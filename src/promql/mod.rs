@@ -10,11 +10,14 @@ mod engine;
 mod error;
 mod eval;
 mod functions;
+mod histogram;
 mod lexer;
 mod number;
 mod parser;
 mod print;
+mod series;
 mod strings;
+pub mod testing;
 
 pub use ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Duration, DurationKind, Expr, ExprKind, Extension,
@@ -26,3 +29,11 @@ pub use error::{ParseError, QueryError};
 pub use functions::{FUNCTIONS, Function, FunctionId, Optional};
 pub use number::{format_float, format_float_g, parse_number, parse_signed_number};
 pub use parser::{MAX_DEPTH, MAX_QUERY_BYTES, parse, parse_selector};
+pub use series::{SeriesError, SeriesValue, parse_series_labels, parse_series_line, parse_series_values};
+
+/// `{__name__="up", job="x"}`: the form in which messages show series.
+fn labels_text(labels: &crate::model::Labels) -> String {
+    let pairs: Vec<String> =
+        labels.iter().map(|(name, value)| format!("{name}={}", crate::model::Quoted(value))).collect();
+    format!("{{{}}}", pairs.join(", "))
+}

@@ -7,3 +7,5 @@ mod deploy;
 mod export;
 mod page;
 mod rivet_inventory;
+mod rules_conformance;
+mod rules_lives;

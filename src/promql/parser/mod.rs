@@ -59,6 +59,36 @@ pub fn parse_selector(text: &str) -> Result<Vec<crate::model::Matcher>, ParseErr
     }
 }
 
+/// Reads a label set: `name`, `name{label="v"}`, `{"name", "label"="v"}`, `{}`. Any word is a valid name.
+pub(super) fn parse_labels(text: &str) -> Result<crate::model::Labels, ParseError> {
+    let mut parser = Parser { query: text, tokens: tokenize(text)?, at: 0, nesting: 0 };
+    let start = parser.position();
+    let name = match parser.peek().clone() {
+        Token::Word(word) => Some(word),
+        // The lexer takes these words for numbers.
+        Token::Number(_) if text.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+            Some(text[..start.end as usize].to_owned())
+        }
+        Token::LeftBrace => None,
+        _ => return Err(parser.unexpected("metric", "name or \"{\"")),
+    };
+    if name.is_some() {
+        parser.advance();
+    }
+    let expr = parser.vector_selector(name.map(|name| (name, start)))?;
+    if parser.peek() != &Token::End {
+        return Err(parser.unexpected("metric", ""));
+    }
+    let mut labels = crate::model::LabelsBuilder::default();
+    for matcher in expr.direct_selector().map(|s| s.matchers.as_slice()).unwrap_or_default() {
+        if matcher.op != crate::model::MatchOp::Equal {
+            return Err(parser.error(expr.position, "a label set takes only ="));
+        }
+        labels.set(matcher.name.as_str(), matcher.value.as_str());
+    }
+    Ok(labels.build())
+}
+
 struct Parser<'a> {
     query: &'a str,
     tokens: Vec<Placed>,

@@ -1,0 +1,55 @@
+//! `absent` and `absent_over_time`: one where nothing is.
+
+use hashbrown::HashMap;
+
+use super::Evaluator;
+use super::grid::Grid;
+use super::points::{Points, Series};
+use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp};
+use crate::promql::ast::{Call, Expr};
+use crate::promql::error::QueryError;
+
+impl Evaluator<'_> {
+    pub(super) fn absent(&mut self, call: &Call, grid: &Grid) -> Result<Vec<Series>, QueryError> {
+        let mut present = vec![false; grid.steps];
+        for one in self.vector(&call.args[0], grid)? {
+            one.points.iter().for_each(|(step, _)| present[step] = true);
+        }
+        Ok(where_absent(&call.args[0], &present))
+    }
+
+    pub(super) fn absent_over_time(&mut self, call: &Call, grid: &Grid) -> Result<Vec<Series>, QueryError> {
+        let mut present = vec![false; grid.steps];
+        self.for_each_window_series(&call.args[0], grid, |this, _, points_of| {
+            points_of(this, &mut |_, window| {
+                present[window.step] = true;
+                Ok(())
+            })
+        })?;
+        Ok(where_absent(&call.args[0], &present))
+    }
+}
+
+fn where_absent(arg: &Expr, present: &[bool]) -> Vec<Series> {
+    let mut points = Points::default();
+    for (step, _) in present.iter().enumerate().filter(|(_, present)| !**present) {
+        points.push_float(step, 1.0);
+    }
+    if points.is_empty() { Vec::new() } else { vec![Series { labels: expected_labels(arg), drop_name: false, points }] }
+}
+
+/// The labels that the missing series would have had: those that the selector names exactly once, with `=`.
+fn expected_labels(arg: &Expr) -> Labels {
+    let Some(selector) = arg.unwrap_parens().direct_selector() else { return Labels::empty() };
+    let mut uses: HashMap<&str, usize> = HashMap::new();
+    for matcher in &selector.matchers {
+        *uses.entry(matcher.name.as_str()).or_default() += 1;
+    }
+    let mut labels = LabelsBuilder::default();
+    for matcher in &selector.matchers {
+        if matcher.op == MatchOp::Equal && matcher.name != METRIC_NAME && uses[matcher.name.as_str()] == 1 {
+            labels.set(matcher.name.as_str(), matcher.value.as_str());
+        }
+    }
+    labels.build()
+}

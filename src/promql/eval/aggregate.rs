@@ -1,0 +1,272 @@
+//! Aggregation: series stream into their groups' cells, one cell for each group and step.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::annotations::{Annotations, HistogramUse};
+use super::grid::Grid;
+use super::points::{Output, Point, Points, Series};
+use super::{Evaluated, Evaluator, kahan_add, shared};
+use crate::model::{CounterResetHint, FloatHistogram, Labels, METRIC_NAME};
+use crate::promql::ast::{Aggregate, AggregateOp, PositionRange};
+use crate::promql::error::QueryError;
+use crate::promql::histogram::{KahanSum, Sparse};
+
+/// Series of one group.
+pub(super) struct Group {
+    pub labels: Labels,
+    pub drop_name: bool,
+    /// Indexes into the input.
+    pub members: Vec<usize>,
+}
+
+/// Which series belong together, groups in order of first appearance.
+pub(super) fn groups(aggregate: &Aggregate, series: &[Series]) -> Vec<Group> {
+    let is_named = |name: &str| aggregate.grouping.iter().any(|n| n == name);
+    let mut by_labels: HashMap<Labels, usize> = HashMap::new();
+    let mut groups: Vec<Group> = Vec::new();
+    for (index, one) in series.iter().enumerate() {
+        let labels = match aggregate.without {
+            true => one.labels.keep(|name| name != METRIC_NAME && !is_named(name)),
+            false if aggregate.grouping.is_empty() => Labels::empty(),
+            false => one.labels.keep(is_named),
+        };
+        let at = *by_labels.entry(labels.clone()).or_insert(groups.len());
+        match groups.get_mut(at) {
+            Some(group) => group.members.push(index),
+            None => groups.push(Group { labels, drop_name: one.drop_name, members: vec![index] }),
+        }
+    }
+    groups
+}
+
+impl Evaluator<'_> {
+    pub(super) fn aggregate(&mut self, aggregate: &Aggregate, grid: &Grid) -> Result<Vec<Series>, QueryError> {
+        let param = match &aggregate.param {
+            Some(param) => Some(self.eval(param, grid)?),
+            None => None,
+        };
+        let series = self.vector(&aggregate.expr, grid)?;
+        let at = aggregate.expr.position;
+        match (aggregate.op, param) {
+            (AggregateOp::CountValues, Some(Evaluated::String(label))) => {
+                self.count_values(aggregate, &label, &series, grid)
+            }
+            (AggregateOp::Quantile, Some(Evaluated::Scalar(q))) => {
+                let at_param = aggregate.param.as_ref().map_or(at, |p| p.position);
+                Ok(self.quantile_of_groups(aggregate, &q, &series, grid, at_param))
+            }
+            (
+                AggregateOp::TopK | AggregateOp::BottomK | AggregateOp::LimitK | AggregateOp::LimitRatio,
+                Some(Evaluated::Scalar(k)),
+            ) => self.choose(aggregate, &k, series, grid),
+            (_, Some(_)) => Err(QueryError::Execution("the parameter has the wrong type".into())),
+            (op, None) => {
+                let mut out = Vec::new();
+                for group in groups(aggregate, &series) {
+                    self.cancel.check()?;
+                    let mut cells: Vec<Cell> = vec![Cell::Empty; grid.steps];
+                    for member in &group.members {
+                        for (step, point) in series[*member].points.iter() {
+                            cells[step].add(op, point, at, &mut self.notes);
+                        }
+                    }
+                    let mut points = Points::default();
+                    for (step, cell) in cells.into_iter().enumerate() {
+                        if let Some(value) = cell.finish(op, at, &mut self.notes) {
+                            points.push(step, value);
+                        }
+                    }
+                    if !points.is_empty() {
+                        out.push(Series { labels: group.labels, drop_name: group.drop_name, points });
+                    }
+                }
+                Ok(out)
+            }
+        }
+    }
+}
+
+/// What a group has gathered at one step.
+#[derive(Clone)]
+enum Cell {
+    Empty,
+    /// `count` and `group`, and the float operators.
+    Floats(Floats),
+    /// `sum` and `avg` of histograms.
+    Histograms(Box<Histograms>),
+    /// `sum` and `avg` of floats and histograms together have no meaning.
+    Mixed,
+    /// Exponential and custom buckets met.
+    Incompatible,
+}
+
+#[derive(Clone, Copy)]
+struct Floats {
+    count: f64,
+    value: f64,
+    /// What rounding has lost of `value`, or the sum of squares for the variance.
+    aside: f64,
+    moving_mean: bool,
+}
+
+#[derive(Clone)]
+struct Histograms {
+    sum: KahanSum,
+    count: f64,
+    moving_mean: bool,
+    saw_reset: bool,
+    saw_not_reset: bool,
+    reconciled: bool,
+}
+
+impl Cell {
+    fn add(&mut self, op: AggregateOp, point: Point<'_>, at: PositionRange, notes: &mut Annotations) {
+        match (op, point) {
+            (AggregateOp::Count | AggregateOp::Group, _) => self.add_float(op, 0.0),
+            (AggregateOp::Sum | AggregateOp::Avg, Point::Histogram(h)) => self.add_histogram(op, h),
+            (_, Point::Histogram(_)) => notes.histogram_ignored_in_aggregation(at, op.as_str()),
+            (_, Point::Float(v)) => self.add_float(op, v),
+        }
+    }
+
+    fn add_float(&mut self, op: AggregateOp, v: f64) {
+        match self {
+            Self::Empty => {
+                let squares = matches!(op, AggregateOp::Stddev | AggregateOp::Stdvar);
+                let aside = if squares && !v.is_finite() { f64::NAN } else { 0.0 };
+                *self = Self::Floats(Floats { count: 1.0, value: v, aside, moving_mean: false });
+            }
+            Self::Floats(floats) => floats.add(op, v),
+            Self::Histograms(_) => *self = Self::Mixed,
+            Self::Mixed | Self::Incompatible => {}
+        }
+    }
+
+    fn add_histogram(&mut self, op: AggregateOp, h: &Arc<FloatHistogram>) {
+        match self {
+            Self::Empty => {
+                let histograms = Histograms {
+                    sum: KahanSum::new(Sparse::from(&**h)),
+                    count: 1.0,
+                    moving_mean: false,
+                    saw_reset: h.counter_reset_hint == CounterResetHint::Reset,
+                    saw_not_reset: h.counter_reset_hint == CounterResetHint::NotReset,
+                    reconciled: false,
+                };
+                *self = Self::Histograms(Box::new(histograms));
+            }
+            Self::Histograms(histograms) => {
+                if histograms.add(op, h).is_none() {
+                    *self = Self::Incompatible;
+                }
+            }
+            Self::Floats(_) => *self = Self::Mixed,
+            Self::Mixed | Self::Incompatible => {}
+        }
+    }
+
+    fn finish(self, op: AggregateOp, at: PositionRange, notes: &mut Annotations) -> Option<Output> {
+        match self {
+            Self::Empty => None,
+            Self::Floats(floats) => Some(Output::Float(floats.finish(op))),
+            Self::Histograms(histograms) => Some(histograms.finish(op, at, notes)),
+            Self::Mixed => {
+                notes.mixed_in_aggregation(at);
+                None
+            }
+            Self::Incompatible => {
+                notes.mixed_layouts_in_aggregation(at);
+                None
+            }
+        }
+    }
+}
+
+impl Floats {
+    fn add(&mut self, op: AggregateOp, v: f64) {
+        self.count += 1.0;
+        match op {
+            AggregateOp::Sum => (self.value, self.aside) = kahan_add(v, self.value, self.aside),
+            AggregateOp::Avg => self.add_to_average(v),
+            AggregateOp::Max if v > self.value || self.value.is_nan() => self.value = v,
+            AggregateOp::Min if v < self.value || self.value.is_nan() => self.value = v,
+            AggregateOp::Stddev | AggregateOp::Stdvar => {
+                let delta = v - self.value;
+                self.value += delta / self.count;
+                self.aside += delta * (v - self.value);
+            }
+            _ => {}
+        }
+    }
+
+    /// Sums as long as that does not overflow, then moves the mean towards each value.
+    fn add_to_average(&mut self, v: f64) {
+        if !self.moving_mean {
+            let (sum, lost) = kahan_add(v, self.value, self.aside);
+            if !sum.is_infinite() {
+                (self.value, self.aside) = (sum, lost);
+                return;
+            }
+            self.moving_mean = true;
+            self.value /= self.count - 1.0;
+            self.aside /= self.count - 1.0;
+        }
+        let share = (self.count - 1.0) / self.count;
+        (self.value, self.aside) = kahan_add(v / self.count, share * self.value, share * self.aside);
+    }
+
+    fn finish(self, op: AggregateOp) -> f64 {
+        match op {
+            AggregateOp::Count => self.count,
+            AggregateOp::Group => 1.0,
+            AggregateOp::Sum if self.value.is_infinite() => self.value,
+            AggregateOp::Sum => self.value + self.aside,
+            AggregateOp::Avg if self.moving_mean => self.value + self.aside,
+            AggregateOp::Avg => self.value / self.count + self.aside / self.count,
+            AggregateOp::Stdvar => self.aside / self.count,
+            AggregateOp::Stddev => (self.aside / self.count).sqrt(),
+            _ => self.value,
+        }
+    }
+}
+
+impl Histograms {
+    /// `None` when the layouts do not go together.
+    fn add(&mut self, op: AggregateOp, h: &FloatHistogram) -> Option<()> {
+        self.count += 1.0;
+        self.saw_reset |= h.counter_reset_hint == CounterResetHint::Reset;
+        self.saw_not_reset |= h.counter_reset_hint == CounterResetHint::NotReset;
+        let mut next = Sparse::from(h);
+        if op == AggregateOp::Avg && !self.moving_mean {
+            let mut attempt = self.sum.clone();
+            self.reconciled |= attempt.add(&next).ok()?.bounds_reconciled;
+            if !attempt.has_overflow() {
+                self.sum = attempt;
+                return Some(());
+            }
+            self.moving_mean = true;
+            self.sum.divide(self.count - 1.0);
+        }
+        if op == AggregateOp::Avg {
+            self.sum.scale((self.count - 1.0) / self.count);
+            next.divide(self.count);
+        }
+        self.reconciled |= self.sum.add(&next).ok()?.bounds_reconciled;
+        Some(())
+    }
+
+    fn finish(mut self, op: AggregateOp, at: PositionRange, notes: &mut Annotations) -> Output {
+        if self.saw_reset && self.saw_not_reset {
+            notes.reset_collision(at, HistogramUse::Aggregation);
+        }
+        if self.reconciled {
+            notes.bounds_reconciled(at, HistogramUse::Aggregation);
+        }
+        if op == AggregateOp::Avg && !self.moving_mean {
+            self.sum.divide(self.count);
+        }
+        Output::Histogram(shared(&self.sum.total()))
+    }
+}

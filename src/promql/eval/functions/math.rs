@@ -1,0 +1,108 @@
+//! Functions of each float by itself.
+
+use super::super::Evaluator;
+use super::super::grid::Grid;
+use super::super::points::{Point, Points, Scalar, Series};
+use crate::promql::ast::Call;
+use crate::promql::error::QueryError;
+use crate::promql::functions::FunctionId;
+
+impl Evaluator<'_> {
+    pub(super) fn math_call(&mut self, call: &Call, grid: &Grid) -> Result<Vec<Series>, QueryError> {
+        let series = self.vector(&call.args[0], grid)?;
+        let params = call.args[1..].iter().map(|arg| self.scalar(arg, grid)).collect::<Result<Vec<Scalar>, _>>()?;
+        if params.is_empty() {
+            let function = simple(call.function.id).ok_or_else(|| not_implemented(call))?;
+            return Ok(map(series, |points| points.map_floats(function)));
+        }
+        let param = |index: usize, step: usize| params.get(index).map_or(f64::NAN, |p| p.at(step));
+        let with_params = |step: usize, v: f64| match call.function.id {
+            FunctionId::Clamp => clamp(v, param(0, step), param(1, step)),
+            FunctionId::ClampMin => clamp(v, param(0, step), f64::INFINITY),
+            FunctionId::ClampMax => clamp(v, f64::NEG_INFINITY, param(0, step)),
+            _ => Some(round(v, param(0, step))),
+        };
+        let known = matches!(
+            call.function.id,
+            FunctionId::Clamp | FunctionId::ClampMin | FunctionId::ClampMax | FunctionId::Round
+        );
+        if !known {
+            return Err(not_implemented(call));
+        }
+        Ok(map(series, |points| {
+            let mut out = Points::default();
+            for (step, point) in points.iter() {
+                if let Point::Float(v) = point
+                    && let Some(value) = with_params(step, v)
+                {
+                    out.push_float(step, value);
+                }
+            }
+            out
+        }))
+    }
+}
+
+fn not_implemented(call: &Call) -> QueryError {
+    QueryError::Execution(format!("function `{}` is not implemented", call.function.name))
+}
+
+fn map(series: Vec<Series>, change: impl Fn(Points) -> Points) -> Vec<Series> {
+    let changed = |one: Series| Series { labels: one.labels, drop_name: true, points: change(one.points) };
+    series.into_iter().map(changed).filter(|one| !one.points.is_empty()).collect()
+}
+
+/// Nothing where the bounds exclude each other; NaN where any is.
+fn clamp(v: f64, min: f64, max: f64) -> Option<f64> {
+    if max < min {
+        return None;
+    }
+    if v.is_nan() || min.is_nan() || max.is_nan() {
+        return Some(f64::NAN);
+    }
+    Some(v.min(max).max(min))
+}
+
+/// To the nearest multiple, halves upwards. The inverse loses fewer digits than dividing by the step.
+fn round(v: f64, to_nearest: f64) -> f64 {
+    let inverse = 1.0 / to_nearest;
+    (v * inverse + 0.5).floor() / inverse
+}
+
+fn simple(id: FunctionId) -> Option<fn(f64) -> f64> {
+    Some(match id {
+        FunctionId::Abs => f64::abs,
+        FunctionId::Acos => f64::acos,
+        FunctionId::Acosh => f64::acosh,
+        FunctionId::Asin => f64::asin,
+        FunctionId::Asinh => f64::asinh,
+        FunctionId::Atan => f64::atan,
+        FunctionId::Atanh => f64::atanh,
+        FunctionId::Ceil => f64::ceil,
+        FunctionId::Cos => f64::cos,
+        FunctionId::Cosh => f64::cosh,
+        FunctionId::Deg => |v| v * 180.0 / std::f64::consts::PI,
+        FunctionId::Exp => f64::exp,
+        FunctionId::Floor => f64::floor,
+        FunctionId::Ln => f64::ln,
+        FunctionId::Log10 => f64::log10,
+        FunctionId::Log2 => f64::log2,
+        FunctionId::Rad => |v| v * std::f64::consts::PI / 180.0,
+        FunctionId::Round => |v| round(v, 1.0),
+        FunctionId::Sgn => |v| {
+            if v < 0.0 {
+                -1.0
+            } else if v > 0.0 {
+                1.0
+            } else {
+                v
+            }
+        },
+        FunctionId::Sin => f64::sin,
+        FunctionId::Sinh => f64::sinh,
+        FunctionId::Sqrt => f64::sqrt,
+        FunctionId::Tan => f64::tan,
+        FunctionId::Tanh => f64::tanh,
+        _ => return None,
+    })
+}

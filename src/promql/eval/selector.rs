@@ -1,0 +1,175 @@
+//! Selectors: the series of the store on the steps of the query.
+
+use super::Evaluator;
+use super::grid::Grid;
+use super::points::{Output, Points, Series};
+use crate::model::{FloatHistogram, Labels, Sample, TimeRange, TimestampMs, is_stale_nan};
+use crate::promql::ast::{Extension, MatrixSelector, VectorSelector};
+use crate::promql::engine::{MatrixSeries, WindowEdges};
+use crate::promql::error::QueryError;
+use crate::storage::SeriesData;
+use std::sync::Arc;
+
+/// A sample of either kind at its own time.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Found<'a> {
+    Float(Sample),
+    Histogram(TimestampMs, &'a Arc<FloatHistogram>),
+}
+
+impl Found<'_> {
+    pub(super) fn time(&self) -> i64 {
+        match self {
+            Self::Float(sample) => sample.t.0,
+            Self::Histogram(t, _) => t.0,
+        }
+    }
+
+    pub(super) fn output(&self) -> Output {
+        match self {
+            Self::Float(sample) => Output::Float(sample.v),
+            Self::Histogram(_, h) => Output::Histogram(Arc::clone(h)),
+        }
+    }
+}
+
+impl Evaluator<'_> {
+    /// Calls `visit` with each series of a selector in a closed range of time; the samples are lent.
+    pub(super) fn for_each_series(
+        &mut self,
+        selector: &VectorSelector,
+        from: i64,
+        to: i64,
+        mut visit: impl FnMut(&mut Self, Labels, &mut SeriesData) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        let range = TimeRange { from: TimestampMs(from), to: TimestampMs(to) };
+        let mut set = self.storage.select(&selector.matchers, range)?;
+        let mut data = SeriesData::default();
+        let mut count = 0;
+        while let Some(labels) = set.next_into(&mut data)? {
+            self.cancel.check()?;
+            count += 1;
+            if count > self.options.max_series {
+                return Err(QueryError::TooManySeries { limit: self.options.max_series });
+            }
+            visit(self, labels, &mut data)?;
+        }
+        Ok(())
+    }
+
+    /// The first millisecond of a window that begins `range` before `end`.
+    pub(super) fn window_start(&self, end: i64, range: i64) -> i64 {
+        let edge = end.saturating_sub(range);
+        match self.options.window_edges {
+            WindowEdges::HalfOpen => edge.saturating_add(1),
+            WindowEdges::Closed => edge,
+        }
+    }
+
+    /// The value of each series at each step: its last sample within the lookback, unless that marks it stale.
+    pub(super) fn instant_selector(
+        &mut self,
+        selector: &VectorSelector,
+        grid: &Grid,
+    ) -> Result<Vec<Series>, QueryError> {
+        if selector.extension == Some(Extension::Smoothed) {
+            return self.smoothed_selector(selector, grid);
+        }
+        self.latest_samples(selector, grid, |found| found.output())
+    }
+
+    /// As [`Evaluator::instant_selector`], with what `pick` takes of each sample.
+    pub(super) fn latest_samples(
+        &mut self,
+        selector: &VectorSelector,
+        grid: &Grid,
+        pick: impl Fn(&Found<'_>) -> Output,
+    ) -> Result<Vec<Series>, QueryError> {
+        let (offset, at) = self.times.modifiers(&selector.time)?;
+        let time = |step: usize| at.unwrap_or_else(|| grid.time(step)) - offset;
+        self.samples_at(selector, grid.steps, &time, pick)
+    }
+
+    /// What `pick` takes of the current sample of each series at the times that `time` gives, which never go back.
+    pub(super) fn samples_at(
+        &mut self,
+        selector: &VectorSelector,
+        steps: usize,
+        time: &dyn Fn(usize) -> i64,
+        pick: impl Fn(&Found<'_>) -> Output,
+    ) -> Result<Vec<Series>, QueryError> {
+        let lookback = self.options.lookback_ms;
+        let mut out = Vec::new();
+        let mut total = 0;
+        let from = self.window_start(time(0), lookback);
+        self.for_each_series(selector, from, time(steps.saturating_sub(1)), |this, labels, data| {
+            let mut points = Points::default();
+            let (mut floats, mut histograms) = (0, 0);
+            for step in 0..steps {
+                let end = time(step);
+                floats += data.floats[floats..].partition_point_linear(|s| s.t.0 <= end);
+                histograms += data.histograms[histograms..].partition_point_linear(|(t, _)| t.0 <= end);
+                let Some(found) = latest(data, floats, histograms) else { continue };
+                let is_stale = matches!(found, Found::Float(s) if is_stale_nan(s.v));
+                if found.time() >= this.window_start(end, lookback) && !is_stale {
+                    points.push(step, pick(&found));
+                }
+            }
+            total += points.len();
+            this.check_samples(total)?;
+            if !points.is_empty() {
+                out.push(Series { labels, drop_name: false, points });
+            }
+            Ok(())
+        })?;
+        sort_by_labels(&mut out);
+        Ok(out)
+    }
+
+    /// The samples of a range selector as they are, for an instant query that asks for them.
+    pub(super) fn raw_window(&mut self, matrix: &MatrixSelector, now: i64) -> Result<Vec<MatrixSeries>, QueryError> {
+        let range = self.times.positive_ms(&matrix.range)?;
+        let (offset, at) = self.times.modifiers(&matrix.selector.time)?;
+        let end = at.unwrap_or(now) - offset;
+        let mut out = Vec::new();
+        let mut total = 0;
+        self.for_each_series(&matrix.selector, self.window_start(end, range), end, |this, labels, data| {
+            data.floats.retain(|s| !is_stale_nan(s.v));
+            total += data.len();
+            this.check_samples(total)?;
+            if !data.is_empty() {
+                out.push(MatrixSeries { labels, floats: data.floats.clone(), histograms: data.histograms.clone() });
+            }
+            Ok(())
+        })?;
+        out.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(out)
+    }
+}
+
+/// The later of the last of `floats` floats and the last of `histograms` histograms.
+pub(super) fn latest(data: &SeriesData, floats: usize, histograms: usize) -> Option<Found<'_>> {
+    let float = floats.checked_sub(1).map(|at| data.floats[at]);
+    let histogram = histograms.checked_sub(1).map(|at| &data.histograms[at]);
+    match (float, histogram) {
+        (Some(sample), Some((t, _))) if sample.t > *t => Some(Found::Float(sample)),
+        (_, Some((t, h))) => Some(Found::Histogram(*t, h)),
+        (Some(sample), None) => Some(Found::Float(sample)),
+        (None, None) => None,
+    }
+}
+
+pub(super) fn sort_by_labels(series: &mut [Series]) {
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+}
+
+/// How many items from the front satisfy a condition; steps are near each other, so counting beats halving.
+pub(super) trait PartitionPointLinear<T> {
+    fn partition_point_linear(&self, condition: impl Fn(&T) -> bool) -> usize;
+}
+
+impl<T> PartitionPointLinear<T> for [T] {
+    fn partition_point_linear(&self, condition: impl Fn(&T) -> bool) -> usize {
+        self.iter().take_while(|item| condition(item)).count()
+    }
+}
