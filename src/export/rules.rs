@@ -17,12 +17,16 @@ pub struct RuleFile {
     pub text: String,
 }
 
-/// What one alert gets instead of what its file says.
+/// What an alert gets instead of what its file says; every rule of that name, so both severities where it has two.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Override {
-    /// A Prometheus duration.
-    pub for_: Option<String>,
+    /// How long the condition must hold: a Prometheus duration.
+    pub hold: Option<String>,
+    /// How long it goes on firing afterwards: a Prometheus duration.
+    pub keep_firing_for: Option<String>,
     pub severity: Option<String>,
+    /// Set or replaced.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What the configuration changes in the rule files.
@@ -175,11 +179,13 @@ fn apply(document: &mut Value, changes: &Changes, used: &mut Used) {
 fn change_alert(rule: &mut Value, name: &str, changes: &Changes, used: &mut Used) {
     if let Some(change) = changes.overrides.get(name) {
         used.insert((OVERRIDDEN, name.to_owned()));
-        if let Some(for_) = &change.for_ {
-            rule["for"] = for_.clone().into();
+        let fields = [("for", &change.hold), ("keep_firing_for", &change.keep_firing_for)];
+        for (field, value) in fields.into_iter().filter_map(|(field, value)| Some((field, value.as_ref()?))) {
+            rule[field] = value.clone().into();
         }
-        if let Some(severity) = &change.severity {
-            rule["labels"]["severity"] = severity.clone().into();
+        let severity = change.severity.iter().map(|severity| ("severity", severity));
+        for (label, value) in severity.chain(change.labels.iter().map(|(label, value)| (label.as_str(), value))) {
+            rule["labels"][label] = value.clone().into();
         }
     }
     for (label, value) in &changes.labels {
@@ -256,7 +262,12 @@ groups:
 
     #[test]
     fn each_kind_of_change_arrives_where_it_belongs() {
-        let over = Override { for_: Some("5m".into()), severity: Some("critical".into()) };
+        let over = Override {
+            hold: Some("5m".into()),
+            keep_firing_for: Some("1m".into()),
+            severity: Some("critical".into()),
+            labels: [("page".to_owned(), "yes".to_owned())].into(),
+        };
         let document = changed(&Changes {
             disable: ["Watchdog".to_owned()].into(),
             overrides: [("RivetCpuHigh".to_owned(), over)].into(),
@@ -268,6 +279,7 @@ groups:
         assert_eq!(groups[1]["rules"].as_array().unwrap().len(), 1);
         let alert = &groups[1]["rules"][0];
         assert_eq!((&alert["for"], &alert["labels"]["severity"]), (&"5m".into(), &"critical".into()));
+        assert_eq!((&alert["keep_firing_for"], &alert["labels"]["page"]), (&"1m".into(), &"yes".into()));
         assert_eq!(alert["labels"]["team"], "infra");
         assert_eq!(alert["expr"], "rivet:cpu_utilization:ratio\n  > 0.7\n");
         assert_eq!(groups[1]["interval"], "30s");

@@ -201,8 +201,8 @@ fn units_are_grafanas() {
     }
 }
 
-/// Series that are fed in as they are: by Prometheus itself, or by the agent from its configuration.
-const FED_IN: [&str; 2] = ["ALERTS", "rivet_config_actor_host_rate_limit"];
+/// Series that are fed in as they are: by Prometheus itself, or by the agent from its configuration and capacity report.
+const FED_IN: [&str; 3] = ["ALERTS", "rivet_config_actor_host_rate_limit", "rivet:headroom:ratio"];
 
 #[test]
 fn every_series_on_a_dashboard_is_recorded_by_the_shipped_rules() {

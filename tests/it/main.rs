@@ -3,6 +3,7 @@
 mod dashboards;
 mod dashboards_lint;
 mod dashboards_schema;
+mod deploy;
 mod export;
 mod alertmanager_api;
 mod notify_config;

@@ -149,6 +149,11 @@ async fn runbooks_are_served_by_the_name_of_the_alert() {
             let runbook = get(&format!("/runbooks/{spelled}")).await;
             assert_eq!(runbook.status, StatusCode::OK, "{spelled}");
             assert!(runbook.body.contains("<h1>") && runbook.policy.contains("default-src 'none'"), "{spelled}");
+            let article = runbook.body.split("<article>").nth(1).unwrap();
+            for url in quoted(article, "href=").into_iter().filter(|url| !url.starts_with("http")) {
+                let path = if url.starts_with('/') { url.to_owned() } else { format!("/runbooks/{url}") };
+                assert_eq!(get(&path).await.status, StatusCode::OK, "{name} links `{url}`");
+            }
         }
     }
     let unknown = get("/runbooks/%3Cscript%3Ealert(1)%3C%2Fscript%3E").await;

@@ -1,8 +1,9 @@
 """Serves recorded pages of the engine, one further page at each request, and prints the port it took.
 
-Usage: pages.py FOLDER SHAPE [INVENTORY]
+Usage: pages.py FOLDER SHAPE [FILE]
 FOLDER holds `*.prom.gz`, in order of name. SHAPE is `prefixed` (as recorded from 2.3.19) or `bare`: the names that
-2.3.7 would have sent, taken from the INVENTORY; families that 2.3.7 does not have are left out.
+2.3.7 would have sent, taken from the inventory FILE; families that 2.3.7 does not have are left out. With `prefixed` the
+FILE holds further lines for each page, in which `@` is the number of the request.
 """
 
 import gzip
@@ -41,12 +42,13 @@ def main() -> None:
     pages = [gzip.decompress(path.read_bytes()).decode() for path in sorted(folder.glob("*.prom.gz"))]
     if shape == "bare":
         pages = [bare(page, pathlib.Path(sys.argv[3])) for page in pages]
+    more = pathlib.Path(sys.argv[3]).read_text() if shape == "prefixed" and len(sys.argv) > 3 else ""
     served = 0
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             nonlocal served
-            body = pages[min(served, len(pages) - 1)].encode()
+            body = (pages[min(served, len(pages) - 1)] + more.replace("@", str(served))).encode()
             served += 1
             self.send_response(200)
             self.send_header("Content-Type", "text/plain; version=0.0.4")

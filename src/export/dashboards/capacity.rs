@@ -15,7 +15,7 @@ pub fn dashboard() -> Dashboard {
                       planning, and for the question whether to scale during an incident.",
         tags: &["rivet"],
         from: "now-24h",
-        rows: vec![now(), cpu(), memory(), actors(), hosts(), disk()],
+        rows: vec![now(), limits(), cpu(), memory(), actors(), hosts(), disk()],
     }
 }
 
@@ -92,6 +92,30 @@ fn now() -> Row {
             .query_in(Blue, format!("sum({})", select("rivet:engine_up:bool", "")), "up")
             .query_in(Purple, format!("max({})", select("rivet:autoscaler_replicas_wanted:count:instance", "")), "wanted")
             .line(Red, format!("max({})", select("rivet:autoscaler_replicas_limit:count:instance", "")), "maximum"),
+        ],
+    )
+}
+
+fn limits() -> Row {
+    let left = [(None, Red), (Some(0.0), Yellow), (Some(0.2), Green)];
+    Row::new(
+        "Every limit",
+        7,
+        vec![
+            Panel::bar_gauge(
+                "Room left, by limit",
+                24,
+                Unit::Ratio,
+                "What the agent's capacity report says of each limit that is known; the shortest bar binds first. Negative: \
+                 passed. A limit that nobody stated is missing here: `rivetwatch capacity` names it and the key to set.",
+            )
+            .query(
+                format!("sort({})", select("rivet:headroom:ratio:instance", "")),
+                "{{resource}} {{instance}} {{pool_name}}",
+            )
+            .steps(&left)
+            .max(1.0)
+            .no_value("Only where the agent runs"),
         ],
     )
 }

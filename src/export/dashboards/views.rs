@@ -39,7 +39,7 @@ pub const THRESHOLDS: [(&str, Severity); 25] = [
 ];
 
 /// Series of pools, of whole installations and of the configuration that some panel shows.
-pub const WITHOUT_INSTANCE: [&str; 16] = [
+pub const WITHOUT_INSTANCE: [&str; 17] = [
     "rivet:engine_expected:count",
     "rivet:autoscaler_replicas_wanted:count",
     "rivet:autoscaler_replicas_limit:count",
@@ -56,6 +56,7 @@ pub const WITHOUT_INSTANCE: [&str; 16] = [
     "rivet:workflow_backlog:count",
     "rivet:workflow_dead:count",
     "rivet_config_actor_host_rate_limit",
+    "rivet:headroom:ratio",
 ];
 
 /// What stands behind `rivet:alert:instance`: the alerts of the shipped rules that fire.

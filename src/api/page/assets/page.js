@@ -55,7 +55,9 @@ async function refresh() {
 }
 
 async function gather() {
-  const end = Math.floor(Date.now() / 1000);
+  // The agent's clock, not the browser's: they may differ, and a demo runs faster than either.
+  const [, now] = (await read("/api/v1/query", { query: "time()" })).result;
+  const end = Math.floor(Number(now));
   const range = (query, step) => ({ query, start: end - WINDOW_S, end, step });
   const [signals, alerts, rules, targets, build, routed, capacity, fired, metrics, ...figures] = await Promise.all([
     read("/api/v1/query", { query: SIGNALS }),
@@ -69,7 +71,7 @@ async function gather() {
     optional(readText("/metrics")),
     ...FIGURES.map(({ expr }) => optional(read("/api/v1/query_range", range(expr, STEP_S)))),
   ]);
-  return { now: new Date(), end, signals: byName(signals), alerts: alerts.alerts ?? [], rules, targets, build, routed, capacity, fired, metrics, figures };
+  return { now: new Date(now * 1000), end, signals: byName(signals), alerts: alerts.alerts ?? [], rules, targets, build, routed, capacity, fired, metrics, figures };
 }
 
 function draw(data) {
