@@ -4,6 +4,7 @@
 //! Always: the rooms are only read here, except for silences and alerts that others hand in.
 //! Limits: bodies of 2 MiB for forms; answers are compressed with gzip where the client takes it.
 
+pub mod alertmanager;
 mod auth;
 mod config;
 mod health;
@@ -82,6 +83,3 @@ pub fn router(state: State, auth: Auth, more: Router) -> Router {
 pub fn probe_router(state: State) -> Router {
     health::router().with_state(state).fallback(get(|| async { axum::http::StatusCode::NOT_FOUND }))
 }
-//! The HTTP doors: Prometheus API, Alertmanager API, health, page.
-
-pub mod alertmanager;

@@ -14,15 +14,19 @@ use super::arrivals::Announced;
 use super::intake::{self, IntakeError};
 use super::judge::{Judge, JudgeStats};
 use super::metrics::Bridge;
+use super::onward::{self, KeepAndForward};
 use super::origin::Origin;
 use super::own_series::OwnSeries;
+use super::reload::{Reload, ReloadStats};
 use super::routes::notify_settings;
 use super::tasks::{Stage, Stages};
 use super::views;
 use crate::api::{self, Auth, Health};
 use crate::clock::Clock;
 use crate::config::{Config, Role};
+use crate::forward::{ForwardError, Forwarder, PointForwarder};
 use crate::model::{METRIC_NAME, MatchOp};
+use crate::notify::runner::{Runner, Terminal};
 use crate::promql::{Engine, EngineOptions};
 use crate::receive::identity::Local;
 use crate::receive::scrape::Keep;
@@ -47,12 +51,18 @@ pub enum StartError {
     Telemetry(#[from] TelemetryError),
     #[error("failed to open the store in `{}` (`storage.path`)", path.display())]
     Store { path: std::path::PathBuf, source: tsdb::OpenError },
+    #[error("failed to create the folder `{}` (`storage.path`)", path.display())]
+    Folder { path: std::path::PathBuf, source: std::io::Error },
     #[error("the rules cannot be used")]
     Rules(#[from] rules::LoadError),
     #[error("the routes cannot be used:\n{0}")]
     Routes(String),
     #[error(transparent)]
     Intake(#[from] IntakeError),
+    #[error("failed to open the outbox `{}` (in `storage.path`)", path.display())]
+    Outbox { path: std::path::PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
     #[error("failed to listen on `{endpoint}` (`{key}`)")]
     Listen { key: &'static str, endpoint: SocketAddr, source: std::io::Error },
     #[error("{0}")]
@@ -84,63 +94,113 @@ impl App {
         let local = Local::from_env(host_name(), |name| std::env::var(name).ok());
         let telemetry = Telemetry::start(&config.telemetry, local.instance())?;
         let bridge = Arc::new(Bridge::new(telemetry.meter()));
-        let store = open_store(&config)?;
+        let store = open_store(&config).await?;
         bridge.add(store.clone());
         let health = Arc::new(Health::default());
-        let arrivals = Announced::new(store.clone() as Arc<dyn Append>);
-        let set = config.rules.load(origin.base(), &config.thresholds)?;
-        let routes = notify_settings(&config).map_err(StartError::Routes)?;
         let options = EngineOptions { max_samples: config.api.query.max_samples, ..EngineOptions::default() };
         let engine = Arc::new(Engine::new(options));
+        let set = config.rules.load(origin.base(), &config.thresholds)?;
+        let reload_stats = Arc::new(ReloadStats::default());
+        bridge.add(reload_stats.clone());
 
+        let arrivals = Announced::new(store.clone() as Arc<dyn Append>, clock.clone());
+        let forwarder = match &config.forward.otlp {
+            Some(otlp) => Some(Forwarder::new(otlp)?),
+            None => None,
+        };
+        let mut forwarding = Stage::new("forward");
+        if let Some(forwarder) = &forwarder {
+            bridge.add(Arc::new(forwarder.clone()));
+            let (task, stop, now) = (forwarder.clone(), forwarding.stop(), clock.clone());
+            forwarding.spawn("forward", async move { task.run(stop.cancelled_owned(), || now.now()).await });
+        }
+        let kept: Arc<dyn Append> = Arc::new(arrivals.clone());
+        let (points, gathered, onward): (Arc<dyn Append>, Arc<dyn Append>, _) = match (config.role, &forwarder) {
+            (Role::Sidecar, Some(f)) => {
+                let points = Arc::new(PointForwarder(f.clone()));
+                (points.clone(), points, Some(onward::requests_without_metrics(f)))
+            }
+            (Role::All | Role::Gateway, Some(f)) => {
+                let both = KeepAndForward { store: kept.clone(), forwarder: PointForwarder(f.clone()) };
+                (kept, Arc::new(both), Some(onward::requests(f)))
+            }
+            (_, None) => (kept.clone(), kept, None),
+        };
         let mut receivers = Stage::new("receivers");
         let intake = intake::Settings {
             config: &config,
             clock: clock.clone(),
             local: local.clone(),
-            store: Arc::new(arrivals.clone()),
-            onward: None,
+            store: points,
+            gathered: gathered.clone(),
+            onward,
             used: Keep::used(families_read(&set)),
             bridge: &bridge,
         };
         let received = intake::start(intake, &mut receivers).await?;
 
-        let external_url = config.external_url.clone().unwrap_or_default();
-        let settings = config.rules.settings(&external_url, engine.options().lookback_ms);
-        let interval_ms = settings.interval_ms;
-        let mut rules = Rules::new(set, settings, engine.clone());
-        match rules.restore(clock.now(), &*store) {
-            Ok(0) => {}
-            Ok(alerts) => info!(alerts, "took up the alerts from before the restart"),
-            Err(error) => warn!(%error, "the alerts from before the restart could not be read"),
-        }
-        bridge.add(rules.stats());
-        let rules = Arc::new(Mutex::new(rules));
-        let (alerts, alerts_out) = mpsc::channel(ALERTS_QUEUE);
-        let judge_stats = Arc::new(JudgeStats::default());
-        bridge.add(judge_stats.clone());
-        let slowest = config.receive.scrape.interval.as_ms().max(SLOWEST_SOURCE_MS);
-        let judge = Judge {
-            clock: clock.clone(),
-            rules: rules.clone(),
-            store: store.clone(),
-            arrivals,
-            own: OwnSeries::new(&config, &local, bridge.clone()),
-            alerts,
-            health: health.clone(),
-            stats: judge_stats,
-            interval_ms,
-            sources_ready_at: clock.now().plus_ms(2 * slowest),
-            failing: Mutex::default(),
-        };
+        let own = OwnSeries::new(&config, &local, bridge.clone());
         let mut judging = Stage::new("judge");
-        let stop = judging.stop();
-        judging.spawn("rules", judge.run(stop));
-        let _ = (alerts_out, routes);
+        let mut notifying = Stage::new("notify");
+        let mut more = api::page::router();
+        let mut views = views::Judged::default();
+        if config.role == Role::Sidecar {
+            // Nothing is judged here, so the agent's own numbers go to whoever judges.
+            reload_stats.invalid.set(f64::from(u8::from(origin.load().is_err())));
+            let (interval_ms, stop) = (config.rules.interval.as_ms(), judging.stop());
+            judging.spawn("own series", own.send(gathered, clock.clone(), interval_ms, stop));
+        } else {
+            let settings = Arc::new(notify_settings(&config).map_err(StartError::Routes)?);
+            let outbox = config.storage.path.join("notify.redb");
+            let terminal: Terminal = Arc::new(Mutex::new(std::io::stdout()));
+            let opened = Runner::open(settings, Some(&outbox), clock.clone(), terminal, fastrand::u64(..));
+            let (runner, notify) =
+                opened.map_err(|source| StartError::Outbox { path: outbox.clone(), source: Box::new(source) })?;
+            bridge.add(runner.stats());
+            let (alerts, alerts_out) = mpsc::channel(ALERTS_QUEUE);
+            let stop = notifying.stop();
+            notifying.spawn("notify", runner.run(alerts_out, stop));
+            more = more.merge(api::alertmanager::router(notify.clone()));
 
-        let capacity = views::Capacity::new(&config, clock.clone(), store.clone(), engine.clone());
-        let stop = judging.stop();
-        judging.spawn("capacity", capacity.clone().run(CAPACITY_MS, stop));
+            let external_url = config.external_url.clone().unwrap_or_default();
+            let settings = config.rules.settings(&external_url, engine.options().lookback_ms);
+            let interval_ms = settings.interval_ms;
+            let mut rules = Rules::new(set, settings, engine.clone());
+            match rules.restore(clock.now(), &*store) {
+                Ok(0) => {}
+                Ok(alerts) => info!(alerts, "took up the alerts from before the restart"),
+                Err(error) => warn!(%error, "the alerts from before the restart could not be read"),
+            }
+            bridge.add(rules.stats());
+            let rules = Arc::new(Mutex::new(rules));
+            let judge_stats = Arc::new(JudgeStats::default());
+            bridge.add(judge_stats.clone());
+            let slowest = config.receive.scrape.interval.as_ms().max(SLOWEST_SOURCE_MS);
+            let judge = Judge {
+                clock: clock.clone(),
+                rules: rules.clone(),
+                store: store.clone(),
+                arrivals,
+                own,
+                alerts,
+                notify: notify.clone(),
+                health: health.clone(),
+                stats: judge_stats,
+                interval_ms,
+                sources_ready_at: clock.now().plus_ms(2 * slowest),
+                failing: Mutex::default(),
+            };
+            let stop = judging.stop();
+            judging.spawn("rules", judge.run(stop));
+            let capacity = views::Capacity::new(&config, clock.clone(), store.clone(), engine.clone());
+            let stop = judging.stop();
+            judging.spawn("capacity", capacity.clone().run(CAPACITY_MS, stop));
+            views = views::Judged::new(rules.clone(), capacity);
+            let reload =
+                Reload { origin, config: config.clone(), rules, notify, clock: clock.clone(), stats: reload_stats };
+            let stop = judging.stop();
+            judging.spawn("reload", reload.run(stop));
+        }
 
         let state = api::State::new(api::Shared {
             storage: store.clone() as Arc<dyn Select>,
@@ -150,14 +210,14 @@ impl App {
             query_slots: Arc::new(Semaphore::new(config.api.query.max_concurrency)),
             health: health.clone(),
             metrics_page: views::metrics_page(telemetry.clone(), bridge),
-            rules: views::rules(rules.clone()),
-            alerts: views::alerts(rules),
+            rules: views.rules,
+            alerts: views.alerts,
             targets: views::targets(received.scrapes, clock.clone()),
-            capacity: Arc::new(move || capacity.report()),
+            capacity: views.capacity,
         });
         let mut serving = Stage::new("api");
         let auth = Auth::load(&config.api.auth).map_err(StartError::Auth)?;
-        let router = api::router(state.clone(), auth, api::page::router());
+        let router = api::router(state.clone(), auth, more);
         let api = serve("api.listen", config.api.listen, router, &mut serving).await?;
         if let Some(listen) = config.probe.listen {
             serve("probe.listen", listen, api::probe_router(state), &mut serving).await?;
@@ -167,11 +227,12 @@ impl App {
         health.set_ready(true);
 
         let mut stages = Stages::default();
-        for stage in [receivers, judging, serving] {
+        for stage in [receivers, judging, notifying, forwarding, serving] {
             stages.push(stage);
         }
         let addresses = Addresses { api, otlp_grpc: received.otlp_grpc, otlp_http: received.otlp_http };
-        info!(role = ?config.role, api = %api, otlp_grpc = ?addresses.otlp_grpc, otlp_http = ?addresses.otlp_http, "ready");
+        let Addresses { otlp_grpc, otlp_http, .. } = addresses;
+        info!(role = ?config.role, %api, ?otlp_grpc, ?otlp_http, "ready");
         Ok(Self { stages, addresses, store, telemetry })
     }
 
@@ -205,13 +266,17 @@ impl App {
     }
 }
 
-fn open_store(config: &Config) -> Result<Arc<Tsdb>, StartError> {
-    let s = &config.storage;
+async fn open_store(config: &Config) -> Result<Arc<Tsdb>, StartError> {
+    let s = config.storage.clone();
     // A sidecar forwards; what it keeps for a moment needs no log.
     let dir = (config.role != Role::Sidecar).then(|| s.path.join("wal"));
     let settings = tsdb::Settings::new(dir, &s.tsdb, &s.wal, &s.limits);
-    let store = Tsdb::open(settings).map_err(|source| StartError::Store { path: s.path.clone(), source })?;
-    Ok(Arc::new(store))
+    std::fs::create_dir_all(&s.path).map_err(|source| StartError::Folder { path: s.path.clone(), source })?;
+    let opened = tokio::task::spawn_blocking(move || Tsdb::open(settings)).await;
+    match opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(source) => Err(StartError::Store { path: s.path, source }),
+    }
 }
 
 /// Names of the metrics that the rules read.

@@ -19,9 +19,13 @@ use super::own_series::OwnSeries;
 use crate::api::Health;
 use crate::clock::{Clock, next_tick};
 use crate::model::{Alert, Counter, Gauge, StatRow, Stats, TimestampMs};
+use crate::notify::{self, runner::Handle};
 use crate::rules::{Failure, Input, Output, Rules};
 use crate::storage::{Append, Batch};
 use crate::tsdb::Tsdb;
+
+/// Without received data for this long the agent does not call itself healthy.
+const DATA_WINDOW_MS: i64 = 5 * 60_000;
 
 /// Own counts of the judge.
 #[derive(Debug, Default)]
@@ -67,6 +71,7 @@ pub struct Judge {
     pub arrivals: Announced,
     pub own: OwnSeries,
     pub alerts: mpsc::Sender<Vec<Alert>>,
+    pub notify: Handle,
     pub health: Arc<Health>,
     pub stats: Arc<JudgeStats>,
     pub interval_ms: i64,
@@ -92,7 +97,7 @@ impl Judge {
                 () = stop.cancelled() => return,
                 () = this.clock.sleep_until(due) => Step::Tick(due),
                 () = this.pending_alert() => Step::Arrival,
-                () = this.arrivals.quiet_after_arrival(&this.clock) => Step::Arrival,
+                () = this.arrivals.quiet_after_arrival() => Step::Arrival,
             };
             let is_tick = matches!(step, Step::Tick(_));
             let judge = Arc::clone(&this);
@@ -104,6 +109,9 @@ impl Judge {
             }
             if is_tick {
                 this.health.ticked(due, this.interval_ms);
+                // The heartbeat goes on only while data arrives and is judged; a stopping notifier needs no health.
+                let healthy = this.arrivals.has_data_since(this.clock.now().plus_ms(-DATA_WINDOW_MS));
+                let _ = this.notify.input(notify::Input::Health(healthy)).await;
                 let next = next_tick(this.clock.now(), this.interval_ms, 0);
                 let missed = next.since(due) / this.interval_ms - 1;
                 this.stats.missed.add(missed.max(0).unsigned_abs());

@@ -27,11 +27,20 @@ impl Origin {
         folder.unwrap_or(Path::new("."))
     }
 
+    /// What a sidecar runs with while [`Origin::load`] fails.
+    pub fn broken_sidecar(&self) -> Config {
+        Config::of_broken_sidecar(&self.text())
+    }
+
+    fn text(&self) -> String {
+        self.path.as_deref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
+    }
+
     /// Whether the process is meant to be a sidecar, as far as an invalid configuration lets one see.
     pub fn is_sidecar(&self) -> bool {
         let by_env = self.env.iter().find(|(name, _)| name == "RIVETWATCH__ROLE").map(|(_, role)| role == "sidecar");
         by_env.unwrap_or_else(|| {
-            let text = self.path.as_deref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+            let text = self.text();
             let role = text.lines().find_map(|line| line.strip_prefix("role:"));
             role.is_some_and(|role| role.trim().trim_matches(['"', '\'']) == "sidecar")
         })

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
 use super::metrics::Bridge;
 use crate::capacity::ActorHost;
+use crate::clock::{Clock, next_tick};
 use crate::config::Config;
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, TimestampMs, Value};
 use crate::receive::identity::{DEFAULT_JOB, Local};
-use crate::storage::{Batch, Point};
+use crate::storage::{Append, Batch, Point};
 
 /// Writes the own and the configured series once a tick.
 pub struct OwnSeries {
@@ -23,6 +27,20 @@ impl OwnSeries {
         let mut agent = installation(local);
         agent.set("job", "rivetwatch").set("instance", local.instance());
         Self { bridge, configured: configured(config, local), agent }
+    }
+
+    /// Commits them on every interval until told to stop: for a role without ticks.
+    pub async fn send(self, to: Arc<dyn Append>, clock: Clock, interval_ms: i64, stop: CancellationToken) {
+        loop {
+            let at = next_tick(clock.now(), interval_ms, 0);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = clock.sleep_until(at) => {}
+            }
+            if let Err(error) = to.commit(self.batch(at)).await {
+                warn!(%error, "the agent's own series could not be handed over");
+            }
+        }
     }
 
     /// All of them at `at`.

@@ -27,8 +27,32 @@ pub fn metrics_page(telemetry: Telemetry, bridge: Arc<Bridge>) -> View<Vec<u8>> 
     })
 }
 
+/// What only an agent that judges has; empty in a sidecar.
+pub struct Judged {
+    pub rules: View<Value>,
+    pub alerts: View<Value>,
+    pub capacity: View<Result<Value, String>>,
+}
+
+impl Default for Judged {
+    fn default() -> Self {
+        Self {
+            rules: Arc::new(|| json!({ "groups": [] })),
+            alerts: Arc::new(|| json!({ "alerts": [] })),
+            capacity: Arc::new(|| Err("a sidecar judges nothing; ask the gateway".into())),
+        }
+    }
+}
+
+impl Judged {
+    /// The views of these rules and this headroom.
+    pub fn new(rules: Arc<Mutex<Rules>>, capacity: Capacity) -> Self {
+        Self { rules: self::rules(rules.clone()), alerts: alerts(rules), capacity: Arc::new(move || capacity.report()) }
+    }
+}
+
 /// `data` of `/api/v1/rules`.
-pub fn rules(rules: Arc<Mutex<Rules>>) -> View<Value> {
+fn rules(rules: Arc<Mutex<Rules>>) -> View<Value> {
     Arc::new(move || {
         let view = rules.lock().view();
         json!({ "groups": view.groups(|_, _| true) })
@@ -36,7 +60,7 @@ pub fn rules(rules: Arc<Mutex<Rules>>) -> View<Value> {
 }
 
 /// `data` of `/api/v1/alerts`.
-pub fn alerts(rules: Arc<Mutex<Rules>>) -> View<Value> {
+fn alerts(rules: Arc<Mutex<Rules>>) -> View<Value> {
     Arc::new(move || {
         let view = rules.lock().view();
         let alerts: Vec<_> = view.alerts().map(|(_, alert)| alert).collect();

@@ -27,7 +27,13 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         let config = match loaded {
             Ok(config) => config,
             // A sidecar must not hold its engine back: it starts with defaults, and says so until it is put right.
-            //LATER            Err(error) if origin.is_sidecar() => config::Config::broken_sidecar(&error),
+            Err(error) if origin.is_sidecar() => {
+                eprintln!(
+                    "rivetwatch: {}; running on defaults so that the engine is not held back",
+                    crate::app::chain(&error)
+                );
+                origin.broken_sidecar()
+            }
             Err(error) => return Err(CliError::Usage(crate::app::chain(&error))),
         };
         let mut app = App::start(config, origin, crate::app::clock::wall()).await.map_err(|e| CliError::failed(&e))?;

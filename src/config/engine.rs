@@ -1,7 +1,5 @@
 //! The `engine:` section: what the data cannot tell about the engine is asked for, not guessed.
 
-use std::path::PathBuf;
-
 use serde::Deserialize;
 
 use crate::model::Problem;
@@ -35,12 +33,6 @@ pub struct EngineConfig {
     pub backend: Option<Backend>,
     /// How many engine nodes there should be; fewer for ten minutes is a page.
     pub expected_instances: Option<u32>,
-    /// Where callers reach the engine, such as `https://rivet.example.com`.
-    pub public_url: Option<String>,
-    /// File with the engine's admin token, for what the engine tells only with it. Optional.
-    pub admin_token_file: Option<PathBuf>,
-    /// Folder of the engine's RocksDB, whose free space is watched.
-    pub data_dir: Option<PathBuf>,
 }
 
 impl EngineConfig {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::model::Problem;
-use crate::{api, capacity, notify, receive, rules, telemetry, tsdb};
+use crate::{api, capacity, forward, notify, receive, rules, telemetry, tsdb};
 
 pub use engine::{Backend, EngineConfig};
 
@@ -47,7 +47,7 @@ pub struct Config {
     pub thresholds: rules::Thresholds,
     pub capacity: capacity::Config,
     pub notify: notify::Config,
-    //LATER    pub forward: forward::Config,
+    pub forward: forward::Config,
     pub api: api::Config,
     pub probe: api::ProbeConfig,
     pub telemetry: telemetry::Config,
@@ -66,7 +66,7 @@ impl Default for Config {
             thresholds: rules::Thresholds::new(),
             capacity: capacity::Config::default(),
             notify: notify::Config::default(),
-            //LATER            forward: forward::Config::default(),
+            forward: forward::Config::default(),
             api: api::Config::default(),
             probe: api::ProbeConfig::default(),
             telemetry: telemetry::Config::default(),
@@ -80,8 +80,8 @@ impl Default for Config {
 pub struct ReceiveConfig {
     pub otlp: receive::otlp::Config,
     pub scrape: receive::scrape::Config,
-    //LATER    pub host: receive::host::Config,
-    //LATER    pub engine_api: receive::engine_api::Config,
+    pub host: receive::host::Config,
+    pub engine_api: receive::engine_api::Config,
     pub spans: receive::spans::Config,
 }
 
@@ -142,8 +142,7 @@ pub fn load(path: Option<&Path>, env: &[(String, String)]) -> Result<Config, Con
         overrides if overrides.is_empty() => config,
         overrides => environment::apply(&text, shown, &overrides)?,
     };
-    let problems = config.problems();
-    if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(problems)) }
+    config.checked()
 }
 
 /// Reads and validates a configuration that was made in code, such as the demo's.
@@ -153,8 +152,7 @@ pub fn load(path: Option<&Path>, env: &[(String, String)]) -> Result<Config, Con
 pub fn from_value(value: serde_json::Value) -> Result<Config, ConfigError> {
     let config: Config = serde_json::from_value(value)
         .map_err(|e| ConfigError::Parse { path: "(made in code)".into(), reason: e.to_string() })?;
-    let problems = config.problems();
-    if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(problems)) }
+    config.checked()
 }
 
 fn parse(text: &str, shown: &Path) -> Result<Config, ConfigError> {
@@ -171,6 +169,64 @@ fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
 }
 
 impl Config {
+    /// The configuration with the defaults of its role, if no value breaks its rule.
+    fn checked(mut self) -> Result<Self, ConfigError> {
+        self.take_role_defaults();
+        let problems = self.problems();
+        if problems.is_empty() { Ok(self) } else { Err(ConfigError::Invalid(problems)) }
+    }
+
+    /// What is not set follows the role: a gateway has no engine beside it, a sidecar keeps only what is read.
+    fn take_role_defaults(&mut self) {
+        match self.role {
+            Role::All => {}
+            Role::Sidecar => {
+                if self.receive.scrape == receive::scrape::Config::default() {
+                    self.receive.scrape.keep = receive::scrape::KeepConfig::Used;
+                }
+            }
+            Role::Gateway => {
+                if self.receive.scrape.targets == receive::scrape::Config::default().targets {
+                    self.receive.scrape.targets.clear();
+                }
+                if self.receive.host == receive::host::Config::default() {
+                    self.receive.host.enabled = false;
+                }
+                if self.receive.engine_api == receive::engine_api::Config::default() {
+                    self.receive.engine_api.enabled = false;
+                }
+            }
+        }
+    }
+
+    /// What a sidecar runs with while its own configuration is invalid: the defaults, and as much of `forward` as
+    /// can be read, so that its engine is not held back and the gateway hears of it.
+    pub fn of_broken_sidecar(text: &str) -> Self {
+        let tree: serde_json::Value = yaml(text).unwrap_or_default();
+        let mut config = Self { role: Role::Sidecar, ..Self::default() };
+        if let Ok(forward) = serde_json::from_value::<forward::Config>(tree["forward"].clone()) {
+            let mut problems = Vec::new();
+            forward.validate("forward", &mut problems);
+            if problems.is_empty() {
+                config.forward = forward;
+            }
+        }
+        config.take_role_defaults();
+        config
+    }
+
+    /// Whether something other than rules, thresholds and routes differs, which a running agent cannot take over.
+    pub fn needs_restart(&self, running: &Self) -> bool {
+        let rest = |config: &Self| {
+            let mut rest = config.clone();
+            rest.rules = rules::Config::default();
+            rest.thresholds = rules::Thresholds::new();
+            rest.notify = notify::Config::default();
+            format!("{rest:?}")
+        };
+        rest(self) != rest(running)
+    }
+
     /// Every value that breaks its rule.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -187,8 +243,8 @@ impl Config {
         self.engine.validate("engine", p);
         self.receive.otlp.validate("receive.otlp", p);
         self.receive.scrape.validate("receive.scrape", p);
-        //LATER        self.receive.host.validate("receive.host", p);
-        //LATER        self.receive.engine_api.validate("receive.engine_api", p);
+        self.receive.host.validate("receive.host", p);
+        self.receive.engine_api.validate("receive.engine_api", p);
         self.receive.spans.validate("receive.spans", p);
         self.storage.tsdb.validate("storage", p);
         self.storage.wal.validate("storage.wal", p);
@@ -196,7 +252,7 @@ impl Config {
         self.rules.validate("rules", p);
         self.capacity.validate("capacity", p);
         self.notify.validate("notify", p);
-        //LATER        self.forward.validate("forward", p);
+        self.forward.validate("forward", p);
         self.api.validate("api", p);
         if
         /*LATER*/

@@ -88,25 +88,25 @@ impl Demo {
         let folder = Folder::new().map_err(DemoError::Folder)?;
         let api = free_or_any(6440).await.map_err(DemoError::Listen)?;
         let config = json!({
-                    "deployment": "demo",
-                    "external_url": format!("http://{api}"),
-                    "api": {"listen": api.to_string()},
-                    "storage": {"path": folder.0},
-                    "telemetry": {"logs": {"level": "warn"}},
-                    "engine": {"backend": "rocksdb"},
-                    "capacity": {"actor_hosts": [{"pool": "default", "rate_limit": "300/m", "concurrency": 100}]},
-                    "receive": {
-                        "otlp": {"grpc": {"endpoint": "127.0.0.1:0"}, "http": {"endpoint": "127.0.0.1:0"}},
-                        "scrape": {"targets": [{"url": format!("http://{engine}/metrics"), "engine": true}]},
-                        "spans": {"sampler_ratio": 1.0},
-        //LATER                "host": {"enabled": false},
-        //LATER                "engine_api": {"enabled": false},
-                    },
-                    "notify": {"receivers": [{
-                        "name": "pager",
-                        "pagerduty_configs": [{"routing_key": "d".repeat(32), "url": format!("http://{pager_address}/v2/enqueue")}],
-                    }]},
-                });
+            "deployment": "demo",
+            "external_url": format!("http://{api}"),
+            "api": {"listen": api.to_string()},
+            "storage": {"path": folder.0},
+            "telemetry": {"logs": {"level": "warn"}},
+            "engine": {"backend": "rocksdb"},
+            "capacity": {"actor_hosts": [{"pool": "default", "rate_limit": "300/m", "concurrency": 100}]},
+            "receive": {
+                "otlp": {"grpc": {"endpoint": "127.0.0.1:0"}, "http": {"endpoint": "127.0.0.1:0"}},
+                "scrape": {"targets": [{"url": format!("http://{engine}/metrics"), "engine": true}]},
+                "spans": {"sampler_ratio": 1.0},
+                "host": {"enabled": false},
+                "engine_api": {"enabled": false},
+            },
+            "notify": {"receivers": [{
+                "name": "pager",
+                "pagerduty_configs": [{"routing_key": "d".repeat(32), "url": format!("http://{pager_address}/v2/enqueue")}],
+            }]},
+        });
         let config = config::from_value(config)?;
         let app = App::start(config, Origin::default(), clock.clone()).await?;
         let addresses = app.addresses();
