@@ -60,6 +60,8 @@ pub struct Told {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lane {
     pub target: Arc<Target>,
+    /// [`Target::id`], which costs a hash of secrets, once.
+    pub target_id: u64,
     pub group: GroupKey,
     pub dedup_key: String,
     pub incident: Incident,
@@ -88,7 +90,8 @@ pub enum Progress {
 impl Lane {
     /// A lane without messages.
     pub fn new(target: Arc<Target>, group: GroupKey, dedup_key: String) -> Self {
-        Self { target, group, dedup_key, incident: Incident::None, told: None, queue: VecDeque::new() }
+        let target_id = target.id();
+        Self { target, target_id, group, dedup_key, incident: Incident::None, told: None, queue: VecDeque::new() }
     }
 
     /// Its key in the outbox.

@@ -117,6 +117,16 @@ enum InFlight {
     Heartbeat(u64),
 }
 
+impl InFlight {
+    /// The key of the lane that this belongs to, if it does to one.
+    fn lane(&self) -> Option<&String> {
+        match self {
+            Self::Lane(key) => Some(key),
+            Self::Relay(_) | Self::Heartbeat(_) => None,
+        }
+    }
+}
+
 /// The step machine; see the module.
 #[derive(Debug)]
 pub struct Notifier {
@@ -279,7 +289,7 @@ impl Notifier {
     fn next_deadline(&self, now: TimestampMs) -> Option<TimestampMs> {
         let held = |lane: &Lane| match self.holds.is_empty() {
             true => None,
-            false => self.holds.get(&lane.target.id()).copied(),
+            false => self.holds.get(&lane.target_id).copied(),
         };
         let can_send = self.in_flight.len() < IN_FLIGHT_MAX;
         let lanes = self.lanes.values().filter(|_| can_send).filter_map(|l| {

@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::super::group::Flush;
-use super::super::lane::{GroupKey, Progress};
+use super::super::lane::{GroupKey, Lane, Progress};
 use super::super::retry::{Class, Outcome};
 use super::super::targets::{self, MessageKind};
 use super::{IN_FLIGHT_MAX, IN_FLIGHT_PER_TARGET_MAX, InFlight, Notifier, STUCK_MS, Send, Table, is_resolved};
@@ -20,28 +20,42 @@ impl Notifier {
     }
 
     pub(super) fn send_lanes(&mut self, now: TimestampMs) -> Vec<Send> {
-        let mut per_target: HashMap<u64, usize> = HashMap::new();
-        for lane in self.lanes.values().filter(|l| l.queue.front().is_some_and(|m| m.in_flight)) {
-            *per_target.entry(lane.target.id()).or_default() += 1;
-        }
         self.holds.retain(|_, until| *until > now);
-        let mut due: Vec<(TimestampMs, String)> = self
+        if self.in_flight.len() >= IN_FLIGHT_MAX {
+            return Vec::new();
+        }
+        let mut per_target: HashMap<u64, usize> = HashMap::new();
+        for key in self.in_flight.values().filter_map(InFlight::lane) {
+            if let Some(lane) = self.lanes.get(key) {
+                *per_target.entry(lane.target_id).or_default() += 1;
+            }
+        }
+        let is_free = |lane: &Lane| {
+            per_target.get(&lane.target_id).is_none_or(|busy| *busy < IN_FLIGHT_PER_TARGET_MAX)
+                && !self.holds.contains_key(&lane.target_id)
+        };
+        let mut due: Vec<(TimestampMs, &String)> = self
             .lanes
             .iter()
-            .filter(|(_, lane)| lane.due().is_some_and(|t| t <= now))
-            .map(|(key, lane)| (lane.queue[0].created, key.clone()))
+            .filter(|(_, lane)| lane.due().is_some_and(|t| t <= now) && is_free(lane))
+            .map(|(key, lane)| (lane.queue[0].created, key))
             .collect();
-        // The oldest first, so that none starves.
+        // The oldest first, so that none starves; of thousands only as many as can leave are sorted.
+        if due.len() > IN_FLIGHT_MAX {
+            due.select_nth_unstable(IN_FLIGHT_MAX);
+            due.truncate(IN_FLIGHT_MAX);
+        }
         due.sort_unstable();
+        let due: Vec<String> = due.into_iter().map(|(_, key)| key.clone()).collect();
         let mut sends = Vec::new();
-        for (_, key) in due {
+        for key in due {
             if self.in_flight.len() >= IN_FLIGHT_MAX {
                 break;
             }
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
-            let id = lane.target.id();
+            let id = lane.target_id;
             let busy = per_target.entry(id).or_default();
-            if *busy >= IN_FLIGHT_PER_TARGET_MAX || self.holds.contains_key(&id) {
+            if *busy >= IN_FLIGHT_PER_TARGET_MAX {
                 continue;
             }
             let target = lane.target.clone();
