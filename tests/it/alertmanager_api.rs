@@ -358,3 +358,29 @@ async fn a_real_alertmanager_takes_our_alerts_and_their_end() {
     assert_eq!(firing[0]["annotations"]["summary"], "s");
     seen[1].as_ref().expect("it did not get the end");
 }
+
+#[tokio::test]
+async fn a_trial_says_what_each_target_of_a_receiver_answered() {
+    use rivetwatch::notify::Outcome;
+    use rivetwatch::notify::trial;
+    let answers = Answers::default();
+    let (url, mut received) = target(answers.clone()).await;
+    let yaml = format!(
+        "receivers:\n- name: all\n  webhook_configs: [{{url: '{url}/hook'}}]\n  slack_configs: [{{api_url: '{url}/slack'}}]\n\
+         \x20 pagerduty_configs: [{{routing_key: {}, url: '{url}/v2'}}]",
+        "r".repeat(32)
+    );
+    // PagerDuty is asked first, and refuses the key.
+    answers.lock().push(StatusCode::FORBIDDEN);
+    let trials = trial::send(&settings(&yaml), "all", clock().now()).await.unwrap();
+    let [pagerduty, webhook, slack] = trials.as_slice() else { panic!("{trials:?}") };
+    assert!(matches!(pagerduty.trigger, Outcome::Answered { status: 403, .. }) && pagerduty.resolve.is_none());
+    assert!(!format!("{pagerduty:?}").contains(&"r".repeat(32)), "the answer repeated the key");
+    assert!(matches!(webhook.resolve, Some(Outcome::Answered { status: 202, .. })));
+    assert!(matches!(slack.trigger, Outcome::Unusable { .. }));
+    let statuses: Vec<Value> = [next(&mut received).await, next(&mut received).await, next(&mut received).await]
+        .map(|(_, b)| b["status"].clone())
+        .into();
+    assert_eq!(statuses, [Value::Null, json!("firing"), json!("resolved")]);
+    assert!(trial::send(&settings(&yaml), "nobody", clock().now()).await.is_none());
+}

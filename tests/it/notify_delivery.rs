@@ -434,3 +434,21 @@ fn a_rate_limited_burst_arrives_whole_and_once() {
     assert_eq!(world.pagerduty.open.len(), 300);
     assert_eq!(world.pagerduty.log.len(), 300, "each once");
 }
+
+#[test]
+fn a_rotated_credential_reaches_the_resolve_that_waits() {
+    let yaml = |token: &str| {
+        PAGER.replace("routing_key: k1", &format!("routing_key: k1, http_config: {{bearer_token: {token}}}"))
+    };
+    let mut world = World::new(&yaml("old"));
+    let a = firing(&[("alertname", "A")], START);
+    world.alerts(vec![a.clone()]);
+    world.network = Network::Answers(401);
+    world.alerts(vec![resolved(a, world.now)]);
+    world.run_for(20 * MINUTE);
+    world.configure(&yaml("new"));
+    world.network = Network::Fine;
+    world.run_for(6 * MINUTE);
+    assert_eq!(world.pagerduty.actions(), ["trigger", "resolve"]);
+    assert_eq!(world.last_token.as_deref(), Some("new"));
+}

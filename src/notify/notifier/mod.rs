@@ -191,7 +191,10 @@ impl Notifier {
             let is_read = match table {
                 Table::Lanes => serde_json::from_slice::<Lane>(value).is_ok_and(|mut lane| {
                     lane.recover();
-                    notifier.lanes.insert(key.clone(), lane);
+                    match lane.is_done() {
+                        true => drop(notifier.changes.insert((*table, key.clone()), None)),
+                        false => drop(notifier.lanes.insert(key.clone(), lane)),
+                    }
                     true
                 }),
                 Table::Silences => serde_json::from_slice::<Silence>(value)
@@ -201,6 +204,7 @@ impl Notifier {
             };
             unreadable += usize::from(!is_read);
         }
+        notifier.take_new_credentials();
         notifier.route_again(now);
         (notifier, unreadable)
     }
@@ -264,6 +268,7 @@ impl Notifier {
             Input::ConfigReplaced(settings) => {
                 self.settings = settings;
                 self.declare_targets(now);
+                self.take_new_credentials();
                 self.route_again(now);
                 self.drop_what_nobody_wants();
             }

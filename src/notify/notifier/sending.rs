@@ -2,8 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::super::group::Flush;
-use super::super::lane::{GroupKey, Lane, Progress};
+use super::super::lane::{Lane, Progress};
 use super::super::retry::{Class, Outcome};
 use super::super::targets::{self, MessageKind};
 use super::{IN_FLIGHT_MAX, IN_FLIGHT_PER_TARGET_MAX, InFlight, Notifier, STUCK_MS, Send, Table, is_resolved};
@@ -94,6 +93,7 @@ impl Notifier {
                     self.holds.insert(target.id(), due);
                 }
             }
+            Progress::Dropped => {}
             Progress::Shrunk => self.stats.retried(&target),
             Progress::BodyRejected => self.stats.failed(&target, "body_rejected"),
             Progress::TargetRejected => {
@@ -107,35 +107,6 @@ impl Notifier {
             }
         }
         self.lane_changed(key);
-    }
-
-    /// Hands the group to the receiver's fallback, at once.
-    pub(super) fn fall_back(&mut self, key: &GroupKey, now: TimestampMs) {
-        let fallback = self.settings.receivers.get(&key.receiver).and_then(|r| r.fallback.clone());
-        let Some(group) = self.groups.get_mut(key) else { return };
-        if fallback.is_some() && group.fallback != fallback {
-            group.fallback = fallback;
-            let flush = self.look_at(std::slice::from_ref(key), now).pop().unwrap_or_default();
-            let lanes = self.lanes.iter().filter(|(_, l)| l.group == *key).map(|(k, _)| k.clone()).collect();
-            // The broken target itself is asked again at the group's next flush.
-            let next = self.groups.get(key).map(|g| g.next_flush);
-            self.flush_fallback(key, &flush, lanes, now);
-            if let (Some(group), Some(next)) = (self.groups.get_mut(key), next) {
-                group.next_flush = next;
-            }
-        }
-    }
-
-    pub(super) fn flush_fallback(&mut self, key: &GroupKey, flush: &Flush, lanes: Vec<String>, now: TimestampMs) {
-        let Some(group) = self.groups.get(key) else { return };
-        let (repeat_ms, fallback) = (group.repeat_interval_ms, group.fallback.clone());
-        let wanted = self.targets_for(key, fallback.as_deref());
-        for (lane_key, target) in &wanted {
-            let is_fallback = Some(&target.0.target.receiver) == fallback.as_ref();
-            if is_fallback && !lanes.contains(lane_key) {
-                self.flush_lane(key, lane_key, Some(target), flush, repeat_ms, now);
-            }
-        }
     }
 
     pub(super) fn beat_delivered(&mut self, id: u64, class: &Class, now: TimestampMs, is_relay: bool) {
