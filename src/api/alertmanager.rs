@@ -24,6 +24,8 @@ use crate::notify::view::{AlertView, View};
 use crate::notify::{Input, Silence, SilenceState};
 
 const BODY_MAX_BYTES: usize = 16 << 20;
+/// Silences kept at once, ended ones among them; further new ones are refused.
+const SILENCES_MAX: usize = 10_000;
 /// Mistakes that one answer names.
 const MISTAKES_MAX: usize = 10;
 
@@ -351,6 +353,9 @@ async fn post_silence(State(door): State<Arc<Door>>, body: Bytes) -> Result<Json
     };
     silence.check(now).map_err(|e| Refusal::Bad(e.to_string()))?;
     let before = if silence.id.is_empty() { None } else { Some(find(&view, &silence.id)?) };
+    if before.is_none() && view.silences.len() >= SILENCES_MAX {
+        return Err(Refusal::Bad(format!("there are {SILENCES_MAX} silences already")));
+    }
     match before.filter(|before| is_same_silence(before, &silence, now)) {
         Some(_) => {}
         None => {

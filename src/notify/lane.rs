@@ -60,11 +60,15 @@ pub struct Told {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lane {
     pub target: Arc<Target>,
+    /// [`Target::id`], which costs a hash of secrets, once.
+    pub target_id: u64,
     pub group: GroupKey,
     pub dedup_key: String,
     pub incident: Incident,
     pub told: Option<Told>,
     pub queue: VecDeque<Message>,
+    /// The alerts have ended and the target wants no resolve; what is in flight is the last message.
+    pub closed: bool,
 }
 
 /// What came of an attempt.
@@ -77,6 +81,8 @@ pub enum Progress {
     },
     /// The body was made smaller and goes out again.
     Shrunk,
+    /// The trigger was given up because its alerts have ended.
+    Dropped,
     /// The trigger was given up.
     BodyRejected,
     /// The trigger was given up because the target takes nothing.
@@ -88,7 +94,17 @@ pub enum Progress {
 impl Lane {
     /// A lane without messages.
     pub fn new(target: Arc<Target>, group: GroupKey, dedup_key: String) -> Self {
-        Self { target, group, dedup_key, incident: Incident::None, told: None, queue: VecDeque::new() }
+        let target_id = target.id();
+        Self {
+            target,
+            target_id,
+            group,
+            dedup_key,
+            incident: Incident::None,
+            told: None,
+            queue: VecDeque::new(),
+            closed: false,
+        }
     }
 
     /// Its key in the outbox.
@@ -104,6 +120,7 @@ impl Lane {
     /// Queues a trigger or an update; one that still waits is replaced, since only the newest matters.
     pub fn trigger(&mut self, body: String, told: Told, now: TimestampMs) {
         self.told = Some(told);
+        self.closed = false;
         let (created, attempts, not_before) = match self.queue.back() {
             Some(m) if m.kind == MessageKind::Trigger && !m.in_flight => {
                 let waiting = (m.created, m.attempts, m.not_before);
@@ -152,6 +169,7 @@ impl Lane {
         self.told = None;
         self.queue.retain(|m| m.in_flight);
         self.incident = Incident::None;
+        self.closed = !self.queue.is_empty();
     }
 
     /// When the next message may go; `None` while one is in flight or none waits.
@@ -169,6 +187,10 @@ impl Lane {
 
     /// After a restart: what was in flight is sent again, and may have arrived.
     pub fn recover(&mut self) {
+        if self.closed {
+            self.queue.clear();
+            self.closed = false;
+        }
         if let Some(message) = self.queue.front_mut().filter(|m| m.in_flight) {
             message.in_flight = false;
             if message.kind == MessageKind::Trigger {
@@ -185,6 +207,11 @@ impl Lane {
         };
         message.in_flight = false;
         let is_trigger = message.kind == MessageKind::Trigger;
+        if self.closed {
+            self.closed = false;
+            self.queue.pop_front();
+            return if *class == Class::Accepted { (Progress::Accepted, 0) } else { (Progress::Dropped, 1) };
+        }
         let progress = match class {
             Class::Accepted => {
                 self.incident = if is_trigger { Incident::Open } else { Incident::None };
@@ -338,6 +365,25 @@ mod tests {
         // It heals again before anything left: only the old resolve is owed.
         assert_eq!(lane.resolve("r2".into(), NOW), 1);
         assert_eq!(kinds(&lane), [MessageKind::Resolve]);
+    }
+
+    #[test]
+    fn a_target_that_wants_no_resolve_is_forgotten_after_what_is_in_flight() {
+        for class in [Class::Accepted, LOST, REFUSED] {
+            let mut lane = lane();
+            lane.trigger("t".into(), told(), NOW);
+            lane.start();
+            lane.close();
+            assert!(!lane.is_done());
+            lane.finish(&class, NOW, &mut fastrand::Rng::with_seed(1));
+            assert!(lane.is_done(), "{class:?}");
+        }
+        let mut lane = lane();
+        lane.trigger("t".into(), told(), NOW);
+        lane.start();
+        lane.close();
+        lane.recover();
+        assert!(lane.is_done());
     }
 
     #[test]

@@ -87,30 +87,34 @@ impl Beat {
     }
 }
 
-/// The alerts one receiver's Alertmanagers are told.
+/// The alerts one receiver's Alertmanagers are told, each with the time of its last change of state.
 #[derive(Clone, Debug, Default)]
-pub struct Relayed(BTreeMap<Labels, Alert>);
+pub struct Relayed(BTreeMap<Labels, (Alert, TimestampMs)>);
 
 impl Relayed {
     /// Takes an alert; true when it is news (new, or its state changed).
-    pub fn put(&mut self, alert: &Alert) -> bool {
-        match self.0.insert(alert.labels.clone(), alert.clone()) {
-            None => true,
-            Some(before) => before.state != alert.state,
-        }
+    pub fn put(&mut self, alert: &Alert, now: TimestampMs) -> bool {
+        let before = self.0.get(&alert.labels).map(|(before, since)| (before.state, *since));
+        let is_news = before.is_none_or(|(state, _)| state != alert.state);
+        let since = before.filter(|_| !is_news).map_or(now, |(_, since)| since);
+        self.0.insert(alert.labels.clone(), (alert.clone(), since));
+        is_news
     }
 
     /// Forgets what ended a while ago, and counts as ended what nobody vouches for any more.
     pub fn prune(&mut self, now: TimestampMs) {
-        for alert in self.0.values_mut().filter(|a| a.state == AlertState::Firing && a.ends_at <= now) {
-            alert.state = AlertState::Resolved;
+        for (alert, since) in self.0.values_mut() {
+            if alert.state == AlertState::Firing && alert.ends_at <= now {
+                alert.state = AlertState::Resolved;
+                *since = now;
+            }
         }
-        self.0.retain(|_, a| a.state == AlertState::Firing || now.since(a.ends_at) < RESOLVED_REPEAT_MS);
+        self.0.retain(|_, (a, since)| a.state == AlertState::Firing || now.since(*since) < RESOLVED_REPEAT_MS);
     }
 
     /// The alerts, by labels.
     pub fn iter(&self) -> impl Iterator<Item = &Alert> {
-        self.0.values()
+        self.0.values().map(|(alert, _)| alert)
     }
 
     /// Whether there is nothing to tell.

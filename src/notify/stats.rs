@@ -151,21 +151,23 @@ impl Stats for NotifyStats {
                 self.store_failures.get(),
             ),
         ];
-        for (reason, n) in self.suppressed.lock().iter() {
+        for reason in ["silenced", "inhibited", "mute_time", "not_routed"] {
+            let n = self.suppressed.lock().get(reason).copied().unwrap_or(0);
             let row = StatRow::counter(
                 "rivetwatch_notify_alerts_suppressed_total",
                 "Firing alerts not notified at a flush of their group.",
-                *n,
+                n,
             );
-            rows.push(row.with("reason", *reason));
+            rows.push(row.with("reason", reason));
         }
-        for (reason, n) in self.dropped.lock().iter() {
+        for reason in ["resolved_before_accepted", "configuration_changed"] {
+            let n = self.dropped.lock().get(reason).copied().unwrap_or(0);
             let row = StatRow::counter(
                 "rivetwatch_notifications_dropped_total",
                 "Notifications dropped before they were ever accepted.",
-                *n,
+                n,
             );
-            rows.push(row.with("reason", *reason));
+            rows.push(row.with("reason", reason));
         }
         for ((receiver, integration), t) in self.targets.lock().iter() {
             let of = |row: StatRow| row.with("receiver", receiver.clone()).with("integration", integration.clone());

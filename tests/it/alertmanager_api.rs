@@ -303,3 +303,84 @@ async fn amtool_works_against_the_agent() {
     assert!(amtool(&["config", "routes", "test", "alertname=Slow"]).contains("team"));
     agent.stop().await;
 }
+
+/// Debian's Alertmanager as the target; passed over where it is not installed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_alertmanager_takes_our_alerts_and_their_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("alertmanager.yml");
+    std::fs::write(&config, "route: {receiver: x}\nreceivers: [{name: x}]\n").unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let spawned = Command::new("prometheus-alertmanager")
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.path={}", folder.path().display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .arg("--cluster.listen-address=")
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    let Ok(mut alertmanager) = spawned else {
+        println!("passed over: prometheus-alertmanager is not installed");
+        return;
+    };
+    let peer = format!("http://127.0.0.1:{port}");
+    let agent = Agent::start(
+        &format!("receivers: [{{name: am, alertmanager_configs: [{{url: '{peer}', resend_interval: 5s}}]}}]"),
+        None,
+    )
+    .await;
+    // It is not up yet, so the first sends fail and are repeated.
+    agent
+        .post("/api/v2/alerts", json!([{"labels": {"alertname": "A", "emoji": "🔥"}, "annotations": {"summary": "s"}}]))
+        .await;
+    let listed = |peer: String| async move {
+        let Ok(response) = reqwest::get(format!("{peer}/api/v2/alerts")).await else { return Vec::new() };
+        response.json::<Value>().await.unwrap().as_array().unwrap().clone()
+    };
+    let mut seen = Vec::new();
+    for wanted in [1, 0] {
+        let arrived = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let alerts = listed(peer.clone()).await;
+                if alerts.len() == wanted {
+                    break alerts;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        seen.push(arrived.await);
+        let end = json!([{"labels": {"alertname": "A", "emoji": "🔥"}, "startsAt": "2020-01-01T00:00:00Z", "endsAt": "2020-01-01T00:00:01Z"}]);
+        agent.post("/api/v2/alerts", end).await;
+    }
+    alertmanager.kill().unwrap();
+    alertmanager.wait().unwrap();
+    agent.stop().await;
+    let firing = seen[0].as_ref().expect("it did not get the alert");
+    assert_eq!(firing[0]["annotations"]["summary"], "s");
+    seen[1].as_ref().expect("it did not get the end");
+}
+
+#[tokio::test]
+async fn a_trial_says_what_each_target_of_a_receiver_answered() {
+    use rivetwatch::notify::Outcome;
+    use rivetwatch::notify::trial;
+    let answers = Answers::default();
+    let (url, mut received) = target(answers.clone()).await;
+    let yaml = format!(
+        "receivers:\n- name: all\n  webhook_configs: [{{url: '{url}/hook'}}]\n  slack_configs: [{{api_url: '{url}/slack'}}]\n\
+         \x20 pagerduty_configs: [{{routing_key: {}, url: '{url}/v2'}}]",
+        "r".repeat(32)
+    );
+    // PagerDuty is asked first, and refuses the key.
+    answers.lock().push(StatusCode::FORBIDDEN);
+    let trials = trial::send(&settings(&yaml), "all", clock().now()).await.unwrap();
+    let [pagerduty, webhook, slack] = trials.as_slice() else { panic!("{trials:?}") };
+    assert!(matches!(pagerduty.trigger, Outcome::Answered { status: 403, .. }) && pagerduty.resolve.is_none());
+    assert!(!format!("{pagerduty:?}").contains(&"r".repeat(32)), "the answer repeated the key");
+    assert!(matches!(webhook.resolve, Some(Outcome::Answered { status: 202, .. })));
+    assert!(matches!(slack.trigger, Outcome::Unusable { .. }));
+    let statuses: Vec<Value> = [next(&mut received).await, next(&mut received).await, next(&mut received).await]
+        .map(|(_, b)| b["status"].clone())
+        .into();
+    assert_eq!(statuses, [Value::Null, json!("firing"), json!("resolved")]);
+    assert!(trial::send(&settings(&yaml), "nobody", clock().now()).await.is_none());
+}

@@ -160,3 +160,36 @@ receivers:
     let broken = Config::from_yaml(&yaml.replace("basic_auth", "basic_oath")).unwrap_err().to_string();
     assert!(broken.contains("basic_oath") && !broken.contains("hunter2"), "{broken}");
 }
+
+#[test]
+fn an_alertmanager_file_is_used_as_it_is_with_its_own_relative_paths() {
+    use rivetwatch::notify::{Context, Settings};
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("alertmanager.yml");
+    let yaml = "
+route: {receiver: pager}
+templates: ['texts/*.tmpl']
+receivers: [{name: pager, pagerduty_configs: [{routing_key_file: key, description: '{{ template \"title\" . }}'}]}]
+";
+    std::fs::create_dir(folder.path().join("texts")).unwrap();
+    std::fs::write(folder.path().join("texts/a.tmpl"), r#"{{ define "title" }}{{ .Status | toUpper }}{{ end }}"#)
+        .unwrap();
+    std::fs::write(&file, yaml).unwrap();
+    let mut config = Config { config_file: Some(file.clone()), ..Config::default() };
+    let settings = Settings::new(&config, &Context::default()).unwrap();
+    let target = &settings.receivers["pager"].targets[0].target;
+    assert!(format!("{:?}", target.key).contains(&folder.path().join("key").display().to_string()));
+
+    config.receivers = Config::from_yaml(yaml).unwrap().receivers;
+    let mut problems = Vec::new();
+    config.validate("notify", &mut problems);
+    assert_eq!(problems[0].key, "notify.config_file");
+
+    std::fs::write(folder.path().join("texts/a.tmpl"), "{{ define").unwrap();
+    config.receivers.clear();
+    let problems = Settings::new(&config, &Context::default()).unwrap_err();
+    assert!(problems[0].to_string().contains("a.tmpl"), "{problems:?}");
+    std::fs::remove_file(file).unwrap();
+    let problems = Settings::new(&config, &Context::default()).unwrap_err();
+    assert_eq!(problems[0].key, "notify.config_file");
+}

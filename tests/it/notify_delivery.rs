@@ -394,3 +394,61 @@ fn the_dedup_key_is_a_function_of_deployment_receiver_and_group_alone() {
         assert_ne!(key, other);
     }
 }
+
+#[test]
+fn news_that_arrives_in_time_is_told_in_one_page_and_resolves_wait_for_the_last() {
+    let mut world = World::new(&PAGER.replace("group_wait: 0s", "group_wait: 10s, group_interval: 1m"));
+    let alert = |i: usize| firing(&[("alertname", "A"), ("instance", &i.to_string())], START);
+    world.alerts(vec![alert(1)]);
+    world.run_for(5_000);
+    world.alerts(vec![alert(2), alert(3)]);
+    world.run_for(5_000);
+    assert_eq!(world.pagerduty.log.len(), 1, "three alerts, one page");
+    world.alerts(vec![resolved(alert(1), world.now), resolved(alert(2), world.now)]);
+    world.run_with(&[alert(3)], MINUTE);
+    assert_eq!(world.pagerduty.actions(), ["trigger", "trigger"], "an update, since one still fires");
+    let details = &world.pagerduty.bodies[1]["payload"]["custom_details"];
+    assert_eq!((&details["num_firing"], &details["num_resolved"]), (&1.into(), &2.into()));
+    world.alerts(vec![resolved(alert(3), world.now)]);
+    world.run_for(2 * MINUTE);
+    assert_eq!(world.pagerduty.actions(), ["trigger", "trigger", "resolve"]);
+}
+
+#[test]
+fn what_is_too_much_is_refused_and_counted() {
+    let mut world = World::new(&format!("alerts_max: 100\n{}", PAGER.trim_start()));
+    let alert = |i: usize| firing(&[("alertname", "A"), ("instance", &i.to_string())], START);
+    world.alerts((0..150).map(alert).collect());
+    assert_eq!(stat(&world, "rivetwatch_notify_alerts_refused_total", &[]), 50.0);
+    assert_eq!(world.notifier.view(world.now).alerts.len(), 100);
+    // What is known goes on being served.
+    world.alerts(vec![resolved(alert(0), world.now)]);
+    assert_eq!(world.notifier.view(world.now).alerts.len(), 99);
+}
+
+#[test]
+fn a_rate_limited_burst_arrives_whole_and_once() {
+    let mut world = World::new(&PAGER.replace("[alertname]", "[instance]"));
+    let alerts: Vec<_> = (0..300).map(|i| firing(&[("alertname", "A"), ("instance", &i.to_string())], START)).collect();
+    world.run_with(&alerts, 10 * MINUTE);
+    assert_eq!(world.pagerduty.open.len(), 300);
+    assert_eq!(world.pagerduty.log.len(), 300, "each once");
+}
+
+#[test]
+fn a_rotated_credential_reaches_the_resolve_that_waits() {
+    let yaml = |token: &str| {
+        PAGER.replace("routing_key: k1", &format!("routing_key: k1, http_config: {{bearer_token: {token}}}"))
+    };
+    let mut world = World::new(&yaml("old"));
+    let a = firing(&[("alertname", "A")], START);
+    world.alerts(vec![a.clone()]);
+    world.network = Network::Answers(401);
+    world.alerts(vec![resolved(a, world.now)]);
+    world.run_for(20 * MINUTE);
+    world.configure(&yaml("new"));
+    world.network = Network::Fine;
+    world.run_for(6 * MINUTE);
+    assert_eq!(world.pagerduty.actions(), ["trigger", "resolve"]);
+    assert_eq!(world.last_token.as_deref(), Some("new"));
+}

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use rivetwatch::model::{Alert, AlertState, Labels, TimestampMs};
-use rivetwatch::notify::config::SecretRef;
+use rivetwatch::notify::config::{Auth, SecretRef};
 use rivetwatch::notify::targets;
 use rivetwatch::notify::{
     Config, Context, Effect, Input, Integration, Notifier, NotifyStats, Outcome, Records, Send, Settings,
@@ -125,6 +125,8 @@ pub struct World {
     pub flying: VecDeque<Send>,
     /// Sends to targets that are not PagerDuty, which take everything.
     pub others: Vec<(TimestampMs, Send)>,
+    /// The bearer token of the last request to PagerDuty.
+    pub last_token: Option<String>,
     /// Answers for targets that are not PagerDuty, by integration; 200 without an entry.
     pub status_of: BTreeMap<&'static str, u16>,
 }
@@ -169,6 +171,7 @@ impl World {
             network: Network::Fine,
             flying: VecDeque::new(),
             others: Vec::new(),
+            last_token: None,
             status_of: BTreeMap::new(),
         }
     }
@@ -208,6 +211,9 @@ impl World {
             self.others.push((self.now, send.clone()));
             let status = self.status_of.get(send.target.integration.as_str()).copied().unwrap_or(200);
             return Outcome::Answered { status, retry_after: None, body: String::new() };
+        }
+        if let Some(Auth::Scheme { secret: SecretRef::Value(token), .. }) = &send.target.transport.auth {
+            self.last_token = Some(token.expose().to_owned());
         }
         let lost = |may_have_arrived| Outcome::Failed { may_have_arrived, what: "connection closed".into() };
         match self.network {

@@ -186,7 +186,8 @@ impl Config {
         if let Some(folder) = path.parent() {
             loaded.resolve_paths(folder);
         }
-        loaded.config_file = Some(path.clone());
+        // From here on it is as if it stood in our own file.
+        loaded.config_file = None;
         loaded.shipped_inhibit_rules = self.shipped_inhibit_rules;
         loaded.alerts_max = self.alerts_max;
         loaded.outbox_max = self.outbox_max;
@@ -222,6 +223,15 @@ impl Config {
             if value < 100 {
                 problems.push(Problem::new(format!("{at}{key}"), format!("must be at least 100, got {value}")));
             }
+        }
+        let stands_here = self.global.is_some()
+            || self.route.is_some()
+            || !self.templates.is_empty()
+            || !(self.receivers.is_empty() && self.inhibit_rules.is_empty())
+            || !(self.time_intervals.is_empty() && self.mute_time_intervals.is_empty());
+        if self.config_file.is_some() && stands_here {
+            let rule = "must not be set together with route, receivers or other keys of that file";
+            problems.push(Problem::new(format!("{at}config_file"), rule));
         }
         let global = self.global.clone().unwrap_or_default();
         global.validate(&at, problems);

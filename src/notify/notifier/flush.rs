@@ -9,7 +9,7 @@ use super::super::group::{Decision, Flush, GroupRecord, decide, told_after};
 use super::super::inhibit::Sources;
 use super::super::lane::{GroupKey, Incident, Lane, Told};
 use super::super::page::Page;
-use super::super::settings::{Integration, RouteNode, Style, TargetSettings};
+use super::super::settings::{Integration, RouteNode, Style, Target, TargetSettings};
 use super::super::silence::{Silence, SilenceState};
 use super::super::targets::{self, MessageKind};
 use super::{Notifier, Table, dedup_key, record_key};
@@ -139,8 +139,6 @@ impl Notifier {
                     .lanes
                     .entry(lane_key.to_owned())
                     .or_insert_with(|| Lane::new(target.target.clone(), group.clone(), dedup_key.clone()));
-                // The target may have got a new credential; the resolve shall use what the trigger used.
-                lane.target = target.target.clone();
                 lane.trigger(body, told_after(told.as_ref(), flush, now), now);
                 self.lane_changed(lane_key);
             }
@@ -187,6 +185,43 @@ impl Notifier {
         lane.told = Some(told_after(lane.told.as_ref(), flush, now));
         self.lane_changed(lane_key);
         self.fall_back(group, now);
+    }
+
+    /// Hands the group to its receiver's fallback, at once. The broken target itself is asked again at the
+    /// group's next flush.
+    pub(super) fn fall_back(&mut self, key: &GroupKey, now: TimestampMs) {
+        let fallback = self.settings.receivers.get(&key.receiver).and_then(|r| r.fallback.clone());
+        let Some(group) = self.groups.get_mut(key) else { return };
+        if fallback.is_none() || group.fallback == fallback {
+            return;
+        }
+        group.fallback = fallback.clone();
+        let repeat_ms = group.repeat_interval_ms;
+        let flush = self.look_at(std::slice::from_ref(key), now).pop().unwrap_or_default();
+        for (lane_key, target) in self.targets_for(key, fallback.as_deref()) {
+            if Some(&target.0.target.receiver) == fallback.as_ref() {
+                self.flush_lane(key, &lane_key, Some(&target), &flush, repeat_ms, now);
+            }
+        }
+    }
+
+    /// Lanes whose target is still configured reach it as it is configured now: a rotated credential must not
+    /// leave their resolves outside.
+    pub(super) fn take_new_credentials(&mut self) {
+        let settings = self.settings.clone();
+        let targets = settings.receivers.values().flat_map(|r| &r.targets).map(|t| (t.target.id(), &t.target));
+        let configured: HashMap<u64, &Arc<Target>> = targets.collect();
+        let is_outdated = |lane: &Lane| configured.get(&lane.target_id).is_some_and(|t| **t != lane.target);
+        let outdated: Vec<String> =
+            self.lanes.iter().filter(|(_, lane)| is_outdated(lane)).map(|(key, _)| key.clone()).collect();
+        for key in outdated {
+            if let Some(lane) = self.lanes.get_mut(&key)
+                && let Some(target) = configured.get(&lane.target_id)
+            {
+                lane.target = Arc::clone(target);
+            }
+            self.lane_changed(&key);
+        }
     }
 
     pub(super) fn page(

@@ -47,6 +47,11 @@ impl Notifier {
                 if !is_new_episode {
                     alert.starts_at = alert.starts_at.min(entry.alert.starts_at);
                 }
+                if was_firing && alert.state == AlertState::Resolved && alert.ends_at < entry.alert.starts_at {
+                    // A sender's end from before the beginning we know of: it has ended, and that is all it says.
+                    alert.starts_at = entry.alert.starts_at;
+                    alert.ends_at = now;
+                }
                 if !was_firing && alert.state == AlertState::Resolved {
                     // A repeated resolve does not move the end.
                     alert.ends_at = alert.ends_at.min(entry.alert.ends_at);
@@ -141,7 +146,7 @@ impl Notifier {
             self.settings.root.matching(&alert.labels).iter().map(|r| r.receiver.clone()).collect();
         for name in receivers {
             let Some(receiver) = self.settings.receivers.get(&name).filter(|r| !r.relays.is_empty()) else { continue };
-            if self.relayed.entry(name).or_default().put(alert) {
+            if self.relayed.entry(name).or_default().put(alert, now) {
                 for relay in &receiver.relays {
                     if let Some(beat) = self.relays.get_mut(&relay.target.id()) {
                         beat.hurry(now);

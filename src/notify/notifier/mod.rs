@@ -117,6 +117,16 @@ enum InFlight {
     Heartbeat(u64),
 }
 
+impl InFlight {
+    /// The key of the lane that this belongs to, if it does to one.
+    fn lane(&self) -> Option<&String> {
+        match self {
+            Self::Lane(key) => Some(key),
+            Self::Relay(_) | Self::Heartbeat(_) => None,
+        }
+    }
+}
+
 /// The step machine; see the module.
 #[derive(Debug)]
 pub struct Notifier {
@@ -181,7 +191,10 @@ impl Notifier {
             let is_read = match table {
                 Table::Lanes => serde_json::from_slice::<Lane>(value).is_ok_and(|mut lane| {
                     lane.recover();
-                    notifier.lanes.insert(key.clone(), lane);
+                    match lane.is_done() {
+                        true => drop(notifier.changes.insert((*table, key.clone()), None)),
+                        false => drop(notifier.lanes.insert(key.clone(), lane)),
+                    }
                     true
                 }),
                 Table::Silences => serde_json::from_slice::<Silence>(value)
@@ -191,6 +204,7 @@ impl Notifier {
             };
             unreadable += usize::from(!is_read);
         }
+        notifier.take_new_credentials();
         notifier.route_again(now);
         (notifier, unreadable)
     }
@@ -254,6 +268,7 @@ impl Notifier {
             Input::ConfigReplaced(settings) => {
                 self.settings = settings;
                 self.declare_targets(now);
+                self.take_new_credentials();
                 self.route_again(now);
                 self.drop_what_nobody_wants();
             }
@@ -279,7 +294,7 @@ impl Notifier {
     fn next_deadline(&self, now: TimestampMs) -> Option<TimestampMs> {
         let held = |lane: &Lane| match self.holds.is_empty() {
             true => None,
-            false => self.holds.get(&lane.target.id()).copied(),
+            false => self.holds.get(&lane.target_id).copied(),
         };
         let can_send = self.in_flight.len() < IN_FLIGHT_MAX;
         let lanes = self.lanes.values().filter(|_| can_send).filter_map(|l| {

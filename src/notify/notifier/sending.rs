@@ -2,8 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::super::group::Flush;
-use super::super::lane::{GroupKey, Progress};
+use super::super::lane::{Lane, Progress};
 use super::super::retry::{Class, Outcome};
 use super::super::targets::{self, MessageKind};
 use super::{IN_FLIGHT_MAX, IN_FLIGHT_PER_TARGET_MAX, InFlight, Notifier, STUCK_MS, Send, Table, is_resolved};
@@ -20,28 +19,42 @@ impl Notifier {
     }
 
     pub(super) fn send_lanes(&mut self, now: TimestampMs) -> Vec<Send> {
-        let mut per_target: HashMap<u64, usize> = HashMap::new();
-        for lane in self.lanes.values().filter(|l| l.queue.front().is_some_and(|m| m.in_flight)) {
-            *per_target.entry(lane.target.id()).or_default() += 1;
-        }
         self.holds.retain(|_, until| *until > now);
-        let mut due: Vec<(TimestampMs, String)> = self
+        if self.in_flight.len() >= IN_FLIGHT_MAX {
+            return Vec::new();
+        }
+        let mut per_target: HashMap<u64, usize> = HashMap::new();
+        for key in self.in_flight.values().filter_map(InFlight::lane) {
+            if let Some(lane) = self.lanes.get(key) {
+                *per_target.entry(lane.target_id).or_default() += 1;
+            }
+        }
+        let is_free = |lane: &Lane| {
+            per_target.get(&lane.target_id).is_none_or(|busy| *busy < IN_FLIGHT_PER_TARGET_MAX)
+                && !self.holds.contains_key(&lane.target_id)
+        };
+        let mut due: Vec<(TimestampMs, &String)> = self
             .lanes
             .iter()
-            .filter(|(_, lane)| lane.due().is_some_and(|t| t <= now))
-            .map(|(key, lane)| (lane.queue[0].created, key.clone()))
+            .filter(|(_, lane)| lane.due().is_some_and(|t| t <= now) && is_free(lane))
+            .map(|(key, lane)| (lane.queue[0].created, key))
             .collect();
-        // The oldest first, so that none starves.
+        // The oldest first, so that none starves; of thousands only as many as can leave are sorted.
+        if due.len() > IN_FLIGHT_MAX {
+            due.select_nth_unstable(IN_FLIGHT_MAX);
+            due.truncate(IN_FLIGHT_MAX);
+        }
         due.sort_unstable();
+        let due: Vec<String> = due.into_iter().map(|(_, key)| key.clone()).collect();
         let mut sends = Vec::new();
-        for (_, key) in due {
+        for key in due {
             if self.in_flight.len() >= IN_FLIGHT_MAX {
                 break;
             }
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
-            let id = lane.target.id();
+            let id = lane.target_id;
             let busy = per_target.entry(id).or_default();
-            if *busy >= IN_FLIGHT_PER_TARGET_MAX || self.holds.contains_key(&id) {
+            if *busy >= IN_FLIGHT_PER_TARGET_MAX {
                 continue;
             }
             let target = lane.target.clone();
@@ -80,6 +93,7 @@ impl Notifier {
                     self.holds.insert(target.id(), due);
                 }
             }
+            Progress::Dropped => {}
             Progress::Shrunk => self.stats.retried(&target),
             Progress::BodyRejected => self.stats.failed(&target, "body_rejected"),
             Progress::TargetRejected => {
@@ -93,35 +107,6 @@ impl Notifier {
             }
         }
         self.lane_changed(key);
-    }
-
-    /// Hands the group to the receiver's fallback, at once.
-    pub(super) fn fall_back(&mut self, key: &GroupKey, now: TimestampMs) {
-        let fallback = self.settings.receivers.get(&key.receiver).and_then(|r| r.fallback.clone());
-        let Some(group) = self.groups.get_mut(key) else { return };
-        if fallback.is_some() && group.fallback != fallback {
-            group.fallback = fallback;
-            let flush = self.look_at(std::slice::from_ref(key), now).pop().unwrap_or_default();
-            let lanes = self.lanes.iter().filter(|(_, l)| l.group == *key).map(|(k, _)| k.clone()).collect();
-            // The broken target itself is asked again at the group's next flush.
-            let next = self.groups.get(key).map(|g| g.next_flush);
-            self.flush_fallback(key, &flush, lanes, now);
-            if let (Some(group), Some(next)) = (self.groups.get_mut(key), next) {
-                group.next_flush = next;
-            }
-        }
-    }
-
-    pub(super) fn flush_fallback(&mut self, key: &GroupKey, flush: &Flush, lanes: Vec<String>, now: TimestampMs) {
-        let Some(group) = self.groups.get(key) else { return };
-        let (repeat_ms, fallback) = (group.repeat_interval_ms, group.fallback.clone());
-        let wanted = self.targets_for(key, fallback.as_deref());
-        for (lane_key, target) in &wanted {
-            let is_fallback = Some(&target.0.target.receiver) == fallback.as_ref();
-            if is_fallback && !lanes.contains(lane_key) {
-                self.flush_lane(key, lane_key, Some(target), flush, repeat_ms, now);
-            }
-        }
     }
 
     pub(super) fn beat_delivered(&mut self, id: u64, class: &Class, now: TimestampMs, is_relay: bool) {
