@@ -5,6 +5,7 @@ mod dashboards;
 mod dashboards_lint;
 mod dashboards_schema;
 mod deploy;
+mod catalogue;
 mod engine_api;
 mod export;
 mod forward_otlp;
