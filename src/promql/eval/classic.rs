@@ -3,7 +3,7 @@
 //! Classic buckets are joined by all labels but `le`. Where a native histogram has the labels of a classic one,
 //! neither is used and a warning says so.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::grid::Grid;
 use super::points::{Output, Point, Points, Scalar, Series};
@@ -112,7 +112,7 @@ impl Evaluator<'_> {
             }
         }
         let (classics, by_labels) = self.classic_histograms(series, places);
-        let mut silenced: Vec<Vec<usize>> = vec![Vec::new(); classics.len()];
+        let mut silenced: Vec<HashSet<usize>> = vec![HashSet::new(); classics.len()];
         let mut out = Vec::new();
         for one in series {
             self.cancel.check()?;
@@ -122,7 +122,7 @@ impl Evaluator<'_> {
                 let Point::Histogram(h) = point else { continue };
                 if let Some(twin) = twin.filter(|at| has_buckets(&classics[*at], series, step)) {
                     self.notes.mixed_classic_native(places.vector, one.labels.metric_name());
-                    silenced[twin].push(step);
+                    silenced[twin].insert(step);
                     continue;
                 }
                 points.push_float(step, self.ask_native(question, h, step, one.labels.metric_name(), places));
