@@ -14,6 +14,7 @@ mod functions;
 mod histogram;
 mod lexer;
 mod number;
+mod operators;
 mod parser;
 mod print;
 mod series;

@@ -52,13 +52,13 @@ impl Evaluator<'_> {
         match call.function.id {
             FunctionId::HistogramQuantile => {
                 let q = self.scalar(&call.args[0], grid)?;
-                let series = self.vector(&call.args[1], grid)?;
+                let series = self.vector_with_resets(&call.args[1], grid, false)?;
                 let places = Places { question: call.args[0].position, vector: call.args[1].position };
                 self.ask(&Question::Quantile(&q), &series, grid, places)
             }
             FunctionId::HistogramFraction => {
                 let (lower, upper) = (self.scalar(&call.args[0], grid)?, self.scalar(&call.args[1], grid)?);
-                let series = self.vector(&call.args[2], grid)?;
+                let series = self.vector_with_resets(&call.args[2], grid, false)?;
                 let places = Places { question: call.args[0].position, vector: call.args[2].position };
                 self.ask(&Question::Fraction(&lower, &upper), &series, grid, places)
             }
@@ -67,7 +67,7 @@ impl Evaluator<'_> {
     }
 
     fn histogram_quantiles(&mut self, call: &Call, grid: &Grid) -> Result<Vec<Series>, QueryError> {
-        let series = self.vector(&call.args[0], grid)?;
+        let series = self.vector_with_resets(&call.args[0], grid, false)?;
         let label = match self.eval(&call.args[1], grid)? {
             Evaluated::String(bytes) => super::labels::label_name(&bytes)?,
             _ => return Err(QueryError::Execution("expected a string".into())),
