@@ -27,3 +27,4 @@ mod scrape;
 mod scrape_real_engine;
 mod tsdb;
 mod tsdb_wal;
+mod promql_promtool;

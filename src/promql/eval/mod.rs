@@ -187,11 +187,14 @@ struct Evaluator<'a> {
     notes: Annotations,
     /// Samples in the vectors that are held at this moment.
     held: usize,
+    /// Whether selectors work out counter reset hints that the store does not give, as Prometheus does where only
+    /// counts and sums of histograms are wanted; the answer may then warn of conflicts.
+    works_out_resets: bool,
 }
 
 impl<'a> Evaluator<'a> {
     fn new(options: &'a EngineOptions, storage: &'a dyn Select, cancel: &'a Cancel, times: QueryTimes) -> Self {
-        Self { options, storage, cancel, times, notes: Annotations::default(), held: 0 }
+        Self { options, storage, cancel, times, notes: Annotations::default(), held: 0, works_out_resets: false }
     }
 
     fn finish(self, value: QueryValue) -> QueryResult {
@@ -246,6 +249,14 @@ impl<'a> Evaluator<'a> {
             Evaluated::Vector(series) => Ok(series),
             _ => Err(QueryError::Execution("expected an instant vector".into())),
         }
+    }
+
+    /// As [`Evaluator::vector`], with or without working out counter resets below.
+    fn vector_with_resets(&mut self, expr: &Expr, grid: &Grid, works_out: bool) -> Result<Vec<Series>, QueryError> {
+        let before = std::mem::replace(&mut self.works_out_resets, works_out);
+        let result = self.vector(expr, grid);
+        self.works_out_resets = before;
+        result
     }
 
     /// The value of an expression that the type check knows to be a scalar.

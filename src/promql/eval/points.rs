@@ -114,9 +114,14 @@ impl Points {
         self.present == 0
     }
 
+    /// Whether there is no histogram.
+    pub(super) fn is_float_only(&self) -> bool {
+        self.histograms.is_empty()
+    }
+
     /// Every float replaced by `change` of it; histograms go.
     pub(super) fn map_floats(mut self, mut change: impl FnMut(f64) -> f64) -> Self {
-        if self.present > 0 && !self.histograms.is_empty() {
+        if !self.is_float_only() {
             let mut floats = Self::default();
             for (step, point) in self.iter() {
                 if let Point::Float(v) = point {

@@ -1,9 +1,10 @@
 //! Durations in brackets and after `offset`: literals, `step()`, `range()`, arithmetic.
 
 use super::Parser;
-use crate::promql::ast::{BinaryOp, Duration, DurationKind, NumberLiteral, POW_PRECEDENCE, PositionRange};
+use crate::promql::ast::{BinaryOp, Duration, DurationKind, NumberLiteral, PositionRange};
 use crate::promql::error::ParseError;
 use crate::promql::lexer::Token;
+use crate::promql::operators::POW_PRECEDENCE;
 use crate::promql::parser::MAX_DEPTH;
 
 impl Parser<'_> {

@@ -219,7 +219,7 @@ impl Evaluator<'_> {
         let steps = usize::try_from((to - start) / step + 1).unwrap_or(usize::MAX);
         self.check_samples(steps)?;
         let inner = Grid { start, step, steps };
-        Ok((inner, self.vector(&subquery.expr, &inner)?))
+        Ok((inner, self.vector_with_resets(&subquery.expr, &inner, false)?))
     }
 
     /// Says so when `rate` or `increase` is used on what does not look like a counter.
