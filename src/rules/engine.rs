@@ -95,7 +95,7 @@ pub struct Rules {
 
 impl Rules {
     /// A machine that has seen nothing yet.
-    pub fn new(set: RuleSet, settings: Settings, evaluator: Arc<dyn Evaluate>) -> Self {
+    pub fn new(set: impl Into<Arc<RuleSet>>, settings: Settings, evaluator: Arc<dyn Evaluate>) -> Self {
         let mut rules = Self {
             set: Arc::default(),
             settings,
@@ -110,7 +110,7 @@ impl Rules {
             departed: Hold::default(),
             orphans: HashSet::new(),
         };
-        rules.put(set);
+        rules.put(set.into());
         rules
     }
 
@@ -127,13 +127,13 @@ impl Rules {
     /// Takes other rules; those with the same name and labels keep their alerts.
     ///
     /// Alerts of rules that are gone are resolved at the next step.
-    pub fn replace(&mut self, set: RuleSet, now: TimestampMs) {
+    pub fn replace(&mut self, set: impl Into<Arc<RuleSet>>, now: TimestampMs) {
         let mut kept: HashMap<_, Vec<RuleState>> = HashMap::new();
         let old = Arc::clone(&self.set);
         for (rule, state) in old.rules.iter().zip(std::mem::take(&mut self.states)).rev() {
             kept.entry(rule.identity()).or_default().push(state);
         }
-        self.put(set);
+        self.put(set.into());
         let new = Arc::clone(&self.set);
         for (i, rule) in new.rules.iter().enumerate() {
             if let Some(state) = kept.get_mut(&rule.identity()).and_then(Vec::pop) {
@@ -147,12 +147,12 @@ impl Rules {
         }
     }
 
-    fn put(&mut self, set: RuleSet) {
+    fn put(&mut self, set: Arc<RuleSet>) {
         self.states = set.rules.iter().map(|_| RuleState::default()).collect();
         self.slots = vec![None; set.groups.len()];
         self.order = if self.settings.graph_order { set.order.clone() } else { (0..set.rules.len()).collect() };
         self.stats.loaded.set(set.rules.len() as f64);
-        self.set = Arc::new(set);
+        self.set = set;
     }
 
     /// Evaluates groups in this order instead of the graph's, as `promtool test rules` does.

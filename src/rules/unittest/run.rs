@@ -33,21 +33,22 @@ pub fn file(path: &Path, text: &str, options: &TestOptions, report: &mut FileRep
         Err(e) => return report.failures.push(e),
     };
     let interval_ms = file.evaluation_interval.map_or(60_000, |s| s.0).max(1);
+    if file.tests.is_empty() {
+        return;
+    }
+    let set = match load(&sources, &Tuning::default()) {
+        Ok(set) => Arc::new(set),
+        Err(e) => {
+            let problems = e.problems.iter().map(|p| format!("    {}", indent(&p.to_string(), "    ")));
+            return report.failures.extend(problems);
+        }
+    };
     for (i, group) in file.tests.iter().enumerate() {
         if options.run.as_ref().is_some_and(|wanted| !group.name.contains(wanted.as_str())) {
             continue;
         }
         report.tests += 1;
-        let set = match load(&sources, &Tuning::default()) {
-            Ok(set) => set,
-            // The same mistakes again for each test would help nobody.
-            Err(e) => {
-                return report
-                    .failures
-                    .extend(e.problems.iter().map(|p| format!("    {}", indent(&p.to_string(), "    "))));
-            }
-        };
-        let mut test = Test::new(group, set, &order, interval_ms, file.fuzzy_compare, options);
+        let mut test = Test::new(group, &set, &order, interval_ms, file.fuzzy_compare, options);
         test.run();
         let name = if group.name.is_empty() { format!("test {}", i + 1) } else { group.name.clone() };
         if test.failures.first().is_some_and(|f| !f.starts_with("    name: ")) {
@@ -87,7 +88,7 @@ struct Test<'a> {
 impl<'a> Test<'a> {
     fn new(
         group: &'a TestGroup,
-        set: RuleSet,
+        set: &Arc<RuleSet>,
         order: &HashMap<&str, usize>,
         interval_ms: i64,
         fuzzy: bool,
@@ -109,7 +110,7 @@ impl<'a> Test<'a> {
         };
         let mut by_order: Vec<usize> = (0..set.groups.len()).collect();
         by_order.sort_by_key(|g| order.get(set.groups[*g].name.as_str()).copied().unwrap_or(0));
-        let mut rules = Rules::new(set, settings, Arc::new(engine.clone()));
+        let mut rules = Rules::new(Arc::clone(set), settings, Arc::new(engine.clone()));
         if !order.is_empty() {
             rules.order_by_groups(&by_order);
         }
