@@ -68,9 +68,11 @@ impl std::ops::Deref for State {
     }
 }
 
-/// Everything on 6440. `more` holds the routers of other doors: the page and the Alertmanager API.
+/// Everything on 6440. `more` holds the routers of other guarded doors, such as the Alertmanager API.
+///
+/// The page needs no token: it holds nothing of the installation and asks for one when the APIs do.
 pub fn router(state: State, auth: Auth, more: Router) -> Router {
-    let open = health::router().with_state(state.clone());
+    let open = health::router().with_state(state.clone()).merge(page::router());
     let guarded = Router::new()
         .nest("/api/v1", prometheus::router())
         .with_state(state)

@@ -142,7 +142,7 @@ impl App {
         let own = OwnSeries::new(&config, &local, bridge.clone());
         let mut judging = Stage::new("judge");
         let mut notifying = Stage::new("notify");
-        let mut more = api::page::router();
+        let mut more = axum::Router::new();
         let mut views = views::Judged::default();
         if config.role == Role::Sidecar {
             // Nothing is judged here, so the agent's own numbers go to whoever judges.

@@ -117,14 +117,16 @@ pub async fn start(settings: Settings<'_>, stage: &mut Stage) -> Result<Receiver
         stage.spawn("host", poller.run(stop));
     }
 
-    let stats = Arc::new(EngineApiStats::default());
-    let asking = engine_api::Settings { config: config.receive.engine_api.clone(), identity, clock };
-    let poller = engine_api::Poller::new(asking, gathered, stats.clone())
-        .map_err(|source| IntakeError::Client { what: "engine API", source })?;
-    if let Some(poller) = poller {
-        bridge.add(stats);
-        let stop = stage.stop();
-        stage.spawn("engine_api", poller.run(stop));
+    if config.receive.engine_api.enabled {
+        let stats = Arc::new(EngineApiStats::default());
+        let asking = engine_api::Settings { config: config.receive.engine_api.clone(), identity, clock };
+        let poller = engine_api::Poller::new(asking, gathered, stats.clone())
+            .map_err(|source| IntakeError::Client { what: "engine API", source })?;
+        if let Some(poller) = poller {
+            bridge.add(stats);
+            let stop = stage.stop();
+            stage.spawn("engine_api", poller.run(stop));
+        }
     }
     Ok(Receivers { otlp_grpc, otlp_http, scrapes })
 }

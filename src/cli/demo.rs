@@ -72,13 +72,10 @@ fn tell(page: &Page) {
         _ => {
             eprintln!("[{after}] PAGE      {} ({})", page.alertname, page.severity);
             eprintln!("           {}", page.summary);
-            let details = page.body["payload"]["custom_details"].as_object();
-            for (name, value) in details.into_iter().flatten() {
-                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                eprintln!("           {name}: {}", text.replace('\n', "\n           "));
-            }
-            for link in page.body["links"].as_array().into_iter().flatten() {
-                eprintln!("           {}", link["href"].as_str().unwrap_or(""));
+            for name in ["description", "runbook"] {
+                if let Some(text) = page.body["payload"]["custom_details"][name].as_str() {
+                    eprintln!("           {}", text.replace('\n', "\n           "));
+                }
             }
             eprintln!();
         }

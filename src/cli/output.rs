@@ -1,7 +1,5 @@
 //! The forms in which commands print data: a table for people, JSON and YAML for programs.
 
-use std::io::IsTerminal;
-
 use serde::Serialize;
 
 use super::CliError;
@@ -28,11 +26,6 @@ impl Output {
         }
         Ok(())
     }
-}
-
-/// Whether standard output may be coloured: a terminal, and `NO_COLOR` not set.
-pub fn coloured() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// Prints rows under a heading, columns as wide as their widest cell, numbers to the right.

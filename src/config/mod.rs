@@ -254,9 +254,7 @@ impl Config {
         self.notify.validate("notify", p);
         self.forward.validate("forward", p);
         self.api.validate("api", p);
-        if
-        /*LATER*/
-        false && self.role == Role::Sidecar {
+        if self.role == Role::Sidecar && self.forward.otlp.is_none() {
             p.push(Problem::new(
                 "forward.otlp.endpoint",
                 "must be set where `role` is `sidecar`: it keeps nothing itself",

@@ -1,11 +1,14 @@
 //! The integration tests, one binary so that they link once; each module is one subject.
 
+#![allow(clippy::unwrap_used)]
+
 mod alertmanager_api;
+mod catalogue;
+mod configs;
 mod dashboards;
 mod dashboards_lint;
 mod dashboards_schema;
 mod deploy;
-mod catalogue;
 mod engine_api;
 mod export;
 mod forward_otlp;
@@ -16,15 +19,15 @@ mod notify_fakes;
 mod notify_property;
 mod otlp_doors;
 mod otlp_golden;
-mod otlp_golden;
 mod otlp_replay;
 mod page;
 mod promql_conformance;
+mod promql_promtool;
 mod rivet_inventory;
+mod rooms;
 mod rules_conformance;
 mod rules_lives;
 mod scrape;
 mod scrape_real_engine;
 mod tsdb;
 mod tsdb_wal;
-mod promql_promtool;

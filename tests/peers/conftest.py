@@ -16,7 +16,7 @@ import pytest
 import requests
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = ROOT / "target/release/rivetwatch"
+BINARY = pathlib.Path(os.environ.get("RIVETWATCH_BINARY", ROOT / "target/release/rivetwatch"))
 ENGINE_DIR = ROOT / "target/peers/engine"
 ENGINE = ENGINE_DIR / "node_modules/@rivetkit/engine-cli-linux-x64-musl/rivet-engine"
 
@@ -191,7 +191,7 @@ def agent_config(folder, pager=None, **more):
                 "grpc": {"endpoint": f"127.0.0.1:{free_port()}"},
                 "http": {"endpoint": f"127.0.0.1:{free_port()}"},
             },
-            "scrape": {"enabled": False},
+            "scrape": {"targets": []},
             "engine_api": {"enabled": False},
             "host": {"enabled": False},
         },

@@ -50,10 +50,12 @@ def test_one_page_when_the_actor_host_dies_and_its_resolve(agent, pagerduty, sta
         pager=pagerduty,
         receive={
             "otlp": {"grpc": {"endpoint": "127.0.0.1:14317"}, "http": {"endpoint": "127.0.0.1:14318"}},
-            "scrape": {"interval": "5s"},
+            "scrape": {"interval": "5s", "timeout": "4s"},
+            "spans": {"sampler_ratio": 1.0},
+            "host": {"data_directory": str(tmp_path / "db")},
         },
         rules={"interval": "5s"},
-        engine={"data_dir": str(tmp_path / "db"), "backend": "rocksdb", "sampler_ratio": 1.0},
+        engine={"backend": "rocksdb"},
     )
     engine = start(Engine, tmp_path, "127.0.0.1:14317")
     body = {"datacenters": {"default": {"normal": {}}}}

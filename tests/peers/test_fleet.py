@@ -46,7 +46,7 @@ def test_one_incident_one_page(agent, pagerduty):
             name=f"sidecar-{i}",
             role="sidecar",
             env={"POD_NAME": f"engine-{i}"},
-            receive={"scrape": {"interval": "2s", "engine": f"{engine.url}/metrics"}},
+            receive={"scrape": {"interval": "2s", "timeout": "1s", "targets": [{"url": f"{engine.url}/metrics", "engine": True}]}},
             forward={"otlp": {"endpoint": f"http://{endpoint}"}},
         )
     wait_for("three instances", lambda: gateway.value('count(up{job="rivet"} == 1)') == 3, 60)

@@ -93,7 +93,7 @@ impl Demo {
             "api": {"listen": api.to_string()},
             "storage": {"path": folder.0},
             "telemetry": {"logs": {"level": "warn"}},
-            "engine": {"backend": "rocksdb"},
+            "engine": {"backend": "postgres"},
             "capacity": {"actor_hosts": [{"pool": "default", "rate_limit": "300/m", "concurrency": 100}]},
             "receive": {
                 "otlp": {"grpc": {"endpoint": "127.0.0.1:0"}, "http": {"endpoint": "127.0.0.1:0"}},

@@ -1,0 +1,63 @@
+//! Every configuration that ships is one the agent starts with.
+
+use std::path::{Path, PathBuf};
+
+fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => yaml_files(&path, found),
+            false if path.extension().is_some_and(|e| e == "yaml") => found.push(path),
+            false => {}
+        }
+    }
+}
+
+#[test]
+fn every_shipped_configuration_loads() {
+    let mut files = Vec::new();
+    yaml_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy"), &mut files);
+    let ours = |path: &&PathBuf| {
+        path.file_name().is_some_and(|n| n == "rivetwatch.yaml") || path.to_string_lossy().contains("/examples/")
+    };
+    let files: Vec<_> = files.iter().filter(ours).collect();
+    assert!(files.len() >= 4, "{files:?}");
+    for file in files {
+        if let Err(error) = rivetwatch::config::load(Some(file), &[]) {
+            panic!("{}: {}", file.display(), rivetwatch::app::chain(&error));
+        }
+    }
+}
+
+#[test]
+fn mistakes_are_named_by_key_and_never_show_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rivetwatch.yaml");
+    let error = |text: &str, env: &[(&str, &str)]| {
+        std::fs::write(&path, text).unwrap();
+        let env: Vec<_> = env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        rivetwatch::app::chain(&rivetwatch::config::load(Some(&path), &env).unwrap_err())
+    };
+    let unknown = error("rules:\n  intervall: 15s\n", &[]);
+    assert!(unknown.contains("intervall") && unknown.contains("line 2"), "{unknown}");
+    let several = error("api: {listen: '0.0.0.0:6440'}\nrules: {interval: 1ms}\ndeployment: ''\n", &[]);
+    for key in ["`api.listen`", "`rules.interval`", "`deployment`"] {
+        assert!(several.contains(key), "{key} in {several}");
+    }
+    let variable = error("", &[("RIVETWATCH__RULES__INTERVAL", "soon")]);
+    assert!(variable.contains("RIVETWATCH__RULES__INTERVAL") && variable.contains("soon"), "{variable}");
+    let secret =
+        error("notify: {receivers: [{name: p, pagerduty_configs: [{routing_key: s3cr3t, colour: red}]}]}", &[]);
+    assert!(!secret.contains("s3cr3t"), "{secret}");
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rivetwatch.yaml");
+    std::fs::write(&path, "rules: {interval: 30s}\nreceive: {scrape: {interval: 20s}}\n").unwrap();
+    let env = [("RIVETWATCH__RULES__INTERVAL".to_owned(), "5s".to_owned())];
+    let config = rivetwatch::config::load(Some(&path), &env).unwrap();
+    assert_eq!(config.rules.interval.as_ms(), 5_000);
+    assert_eq!(config.receive.scrape.interval.as_ms(), 20_000);
+}
