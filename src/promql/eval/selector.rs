@@ -119,7 +119,7 @@ impl Evaluator<'_> {
                     points.push(step, pick(&found));
                 }
             }
-            total += points.len();
+            total += points.weight();
             this.check_samples(total)?;
             if !points.is_empty() {
                 out.push(Series { labels, drop_name: false, points });

@@ -22,6 +22,12 @@ use crate::promql::functions::FunctionId;
 use crate::promql::histogram::Sparse;
 use crate::storage::SeriesData;
 
+/// Steps from which on a subquery is long.
+const LONG_SUBQUERY_STEPS: usize = 100_000;
+
+/// Samples for which each step of a long subquery counts while it is being evaluated.
+const ROOM_PER_SUBQUERY_STEP: usize = 5;
+
 /// What is known of a series before its windows are walked.
 pub(super) struct Whole {
     pub labels: Labels,
@@ -114,7 +120,7 @@ impl Evaluator<'_> {
                 }
                 Ok(())
             })?;
-            total += points.len();
+            total += points.weight();
             this.check_samples(total)?;
             if !points.is_empty() {
                 this.note_non_counter(&window_call, whole);
@@ -217,7 +223,9 @@ impl Evaluator<'_> {
             return Ok((Grid { start, step, steps: 0 }, Vec::new()));
         }
         let steps = usize::try_from((to - start) / step + 1).unwrap_or(usize::MAX);
-        self.check_samples(steps)?;
+        // Each step of an aggregation takes more room than a sample, which begins to matter here.
+        let room = if steps > LONG_SUBQUERY_STEPS { ROOM_PER_SUBQUERY_STEP } else { 1 };
+        self.check_samples(steps.saturating_mul(room))?;
         let inner = Grid { start, step, steps };
         Ok((inner, self.vector_with_resets(&subquery.expr, &inner, false)?))
     }
