@@ -154,8 +154,15 @@ fn closed_edges_also_take_the_sample_on_the_left_one() {
 
 #[test]
 fn what_is_not_supported_is_named() {
-    let error = instant("start_timestamp(gauge)", 1).unwrap_err().to_string();
-    assert!(error.contains("start_timestamp"), "{error}");
+    for (query, name) in [
+        ("start_timestamp(gauge)", "start_timestamp"),
+        ("gauge[5m] smoothed", "smoothed"),
+        ("gauge anchored", "anchored"),
+        ("absent_over_time(gauge[5m] smoothed)", "absent_over_time"),
+    ] {
+        let error = instant(query, 1).unwrap_err().to_string();
+        assert!(error.contains(name), "{query}: {error}");
+    }
 }
 
 /// Queries over the test data: selectors, functions, operators, subqueries, nested at random.
