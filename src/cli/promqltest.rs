@@ -2,8 +2,30 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
+use super::CliError;
 use crate::promql::testing::run_script;
+
+/// Arguments of `promqltest`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Scripts in Prometheus' own format.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Show each failure with what was expected and got.
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// The command: exit 1 when a case failed.
+pub fn command(args: Args) -> Result<ExitCode, CliError> {
+    match run(&args.files, args.verbose, &mut std::io::stdout().lock()) {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::FAILURE),
+        Err(error) => Err(CliError::failed(&error)),
+    }
+}
 
 /// Runs the scripts and writes, to `out`, a line for each file and the sum; with `verbose` also each failure with
 /// what was expected and got. True when everything passed; a file that cannot be read counts as a failure.

@@ -1,0 +1,109 @@
+//! `rivetwatch rules check [FILE…]`: syntax, unknown metrics, and the conventions of monitoring mixins.
+//!
+//! In: files, or the rules of the configuration.   Out: findings with their places, as text or JSON.
+//! Exit: 0 nothing found, 1 something found.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::rules::{Config, Level, LoadError, RuleProblem, RuleSet, Source, Thresholds, Tuning, check, expand, load};
+
+/// What the command is given.
+#[derive(Default)]
+pub struct RulesCheck<'a> {
+    /// Paths, or patterns with `*` and `?`; empty for the rules of the configuration.
+    pub files: Vec<PathBuf>,
+    pub config: Config,
+    pub thresholds: Thresholds,
+    /// Folder of the configuration file, where its relative paths start.
+    pub base: PathBuf,
+    /// Whether a metric of this name can exist; `None` leaves names unchecked.
+    pub is_known: Option<&'a dyn Fn(&str) -> bool>,
+    /// Whether only what keeps rules from being loaded is reported.
+    pub syntax_only: bool,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckReport {
+    pub rules: usize,
+    pub alerts: usize,
+    pub findings: Vec<RuleProblem>,
+}
+
+impl RulesCheck<'_> {
+    /// Loads and checks the rules.
+    pub fn run(&self) -> CheckReport {
+        match self.load() {
+            Ok(set) => {
+                let mut findings = if self.syntax_only { set.warnings.clone() } else { check(&set, self.is_known) };
+                findings.sort_by_key(|p| p.level);
+                CheckReport { rules: set.rules.len(), alerts: set.alerting_count(), findings }
+            }
+            Err(e) => CheckReport { rules: 0, alerts: 0, findings: e.problems },
+        }
+    }
+
+    fn load(&self) -> Result<RuleSet, LoadError> {
+        if self.files.is_empty() {
+            return self.config.load(&self.base, &self.thresholds);
+        }
+        let (mut sources, mut problems) = (Vec::new(), Vec::new());
+        for pattern in &self.files {
+            let found = expand(pattern);
+            if found.is_empty() {
+                problems.push(RuleProblem::in_file(&pattern.display().to_string(), None, "matches no file"));
+            }
+            for path in found {
+                match source(&path) {
+                    Ok(source) => sources.push(source),
+                    Err(problem) => problems.push(problem),
+                }
+            }
+        }
+        let strict = Tuning { refuse_duplicates: true, ..Tuning::default() };
+        match (load(&sources, &strict), problems.is_empty()) {
+            (result, true) => result,
+            (result, false) => {
+                problems.extend(result.err().map(|e| e.problems).unwrap_or_default());
+                Err(LoadError { problems })
+            }
+        }
+    }
+}
+
+fn source(path: &Path) -> Result<Source, RuleProblem> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Source { name, text }),
+        Err(e) => Err(RuleProblem::in_file(&name, None, format!("failed to read the rule file: {e}"))),
+    }
+}
+
+/// Prints the report; 0 when nothing was found, else 1.
+///
+/// # Errors
+/// The output could not be written.
+pub fn print(report: &CheckReport, json: bool, out: &mut dyn Write) -> io::Result<i32> {
+    let exit = i32::from(!report.findings.is_empty());
+    if json {
+        serde_json::to_writer_pretty(&mut *out, report)?;
+        writeln!(out)?;
+        return Ok(exit);
+    }
+    for finding in &report.findings {
+        let level = match finding.level {
+            Level::Error => "error",
+            Level::Warning => "warning",
+        };
+        writeln!(out, "{level}: {finding}")?;
+    }
+    let errors = report.findings.iter().filter(|f| f.level == Level::Error).count();
+    match (errors, report.findings.len() - errors) {
+        (0, 0) => writeln!(out, "{} rules, {} of them alerts: nothing found", report.rules, report.alerts)?,
+        (errors, warnings) => writeln!(out, "{errors} errors, {warnings} warnings")?,
+    }
+    Ok(exit)
+}

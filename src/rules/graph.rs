@@ -1,0 +1,200 @@
+//! All rules as one graph, by the names they record and read.
+//!
+//! In: for each rule what it records and reads.   Out: an order in which each rule comes after those
+//! whose series it reads, and the cycles that had to be broken for it.
+//! Always: rules of a group keep their order; between rules that are free, that of the files decides.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use super::rule::{Reads, Rule, RuleKind};
+use crate::model::{METRIC_NAME, MatchOp};
+
+/// An order and what it is made from.
+#[derive(Debug, Default)]
+pub struct Graph {
+    /// Each rule once.
+    pub order: Vec<usize>,
+    /// For each rule those it reads from, without itself.
+    pub reads_from: Vec<Vec<usize>>,
+    /// Rules that read each other in a ring; the first of each was put before what it reads.
+    pub cycles: Vec<Vec<usize>>,
+}
+
+const ALERT_SERIES: [&str; 2] = ["ALERTS", "ALERTS_FOR_STATE"];
+
+/// Orders `rules`, which stand in file order.
+pub fn build(rules: &[Rule]) -> Graph {
+    let mut recorded: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (i, rule) in rules.iter().enumerate() {
+        match &rule.kind {
+            RuleKind::Recording { .. } => recorded.entry(rule.name.as_str()).or_default().push(i),
+            RuleKind::Alerting(_) => ALERT_SERIES.iter().for_each(|n| recorded.entry(n).or_default().push(i)),
+        }
+    }
+    let reads_from: Vec<Vec<usize>> = (0..rules.len())
+        .map(|i| {
+            let mut found: Vec<usize> =
+                rules[i].selectors.iter().flat_map(|s| sources(s, i, rules, &recorded)).filter(|j| *j != i).collect();
+            found.sort_unstable();
+            found.dedup();
+            found
+        })
+        .collect();
+    let (order, cycles) = sort(rules, &reads_from);
+    Graph { order, reads_from, cycles }
+}
+
+/// The rules whose series a selector of rule `i` can meet.
+fn sources(selector: &Reads, i: usize, rules: &[Rule], recorded: &HashMap<&str, Vec<usize>>) -> Vec<usize> {
+    let names: Vec<_> = selector.matchers.iter().filter(|m| m.name == METRIC_NAME).collect();
+    let candidates: Vec<usize> = match names.as_slice() {
+        [] => (0..i).collect(),
+        [one] if one.op == MatchOp::Equal => recorded.get(one.value.as_str()).cloned().unwrap_or_default(),
+        several => {
+            let passes = |name: &str| several.iter().all(|m| m.matches_value(name));
+            recorded.iter().filter(|(name, _)| passes(name)).flat_map(|(_, from)| from.iter().copied()).collect()
+        }
+    };
+    // A label that a rule sets is the same on all its series, so a matcher on it can rule them out.
+    let can_meet = |j: &usize| {
+        let fixed = rules[*j].fixed_labels();
+        selector.matchers.iter().all(|m| fixed.iter().all(|(name, value)| m.name != *name || m.matches_value(value)))
+    };
+    candidates.into_iter().filter(can_meet).collect()
+}
+
+fn sort(rules: &[Rule], reads_from: &[Vec<usize>]) -> (Vec<usize>, Vec<Vec<usize>>) {
+    let n = rules.len();
+    let before_in_group = |i: usize| (i > 0 && rules[i - 1].group == rules[i].group).then(|| i - 1);
+    let mut waiting: Vec<usize> = vec![0; n];
+    let mut unblocks: Vec<Vec<usize>> = vec![Vec::new(); n];
+    for i in 0..n {
+        for j in reads_from[i].iter().copied().chain(before_in_group(i)) {
+            waiting[i] += 1;
+            unblocks[j].push(i);
+        }
+    }
+    let mut free: BinaryHeap<Reverse<usize>> = (0..n).filter(|i| waiting[*i] == 0).map(Reverse).collect();
+    let (mut order, mut done, mut cycles) = (Vec::with_capacity(n), vec![false; n], Vec::new());
+    while order.len() < n {
+        let next = match free.pop() {
+            Some(Reverse(next)) if done[next] => continue,
+            Some(Reverse(next)) => next,
+            // Only a cycle can hold up the first rule that is left: all before it in its group are done.
+            None => {
+                let first = (0..n).find(|i| !done[*i]).expect("fewer rules are ordered than there are");
+                cycles.push(cycle_through(first, reads_from, &before_in_group, &done));
+                first
+            }
+        };
+        done[next] = true;
+        order.push(next);
+        for i in unblocks[next].iter().copied() {
+            waiting[i] -= 1;
+            if waiting[i] == 0 && !done[i] {
+                free.push(Reverse(i));
+            }
+        }
+    }
+    (order, cycles)
+}
+
+/// Follows what is not done yet from `first` until a rule comes again.
+fn cycle_through(
+    first: usize,
+    reads_from: &[Vec<usize>],
+    before_in_group: &dyn Fn(usize) -> Option<usize>,
+    done: &[bool],
+) -> Vec<usize> {
+    let mut path = vec![first];
+    loop {
+        let at = path[path.len() - 1];
+        let open = reads_from[at].iter().copied().chain(before_in_group(at)).find(|j| !done[*j]);
+        match open {
+            Some(next) => match path.iter().position(|p| *p == next) {
+                Some(start) => return path.split_off(start),
+                None => path.push(next),
+            },
+            None => return path,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::rules::load::{Source, Tuning, load};
+
+    fn order(text: &str) -> (Vec<String>, Vec<String>) {
+        let set = load(&[Source { name: "f".into(), text: text.into() }], &Tuning::default()).unwrap();
+        let names = set.order.iter().map(|i| set.rules[*i].name.clone()).collect();
+        (names, set.warnings.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn readers_come_after_recorders_across_groups_and_chains() {
+        let (names, warnings) = order(
+            "groups:
+- {name: alerts, rules: [{alert: A, expr: c > 1}]}
+- {name: third, rules: [{record: c, expr: b * 2}]}
+- {name: second, rules: [{record: b, expr: sum(a)}]}
+- {name: first, rules: [{record: a, expr: raw}]}
+",
+        );
+        assert_eq!(names, ["a", "b", "c", "A"]);
+        assert_eq!(warnings, [""; 0]);
+    }
+
+    #[test]
+    fn a_group_keeps_its_order_and_a_rule_may_read_itself() {
+        let (names, warnings) = order(
+            "groups:
+- {name: g, rules: [{record: x, expr: x + raw}, {record: y, expr: 1}, {record: z, expr: late}]}
+- {name: h, rules: [{record: late, expr: raw}]}
+",
+        );
+        assert_eq!(names, ["x", "y", "late", "z"]);
+        assert_eq!(warnings, [""; 0]);
+    }
+
+    #[test]
+    fn selectors_without_a_name_wait_for_everything_before_and_patterns_for_what_they_match() {
+        let (names, _) = order(
+            "groups:
+- {name: a, rules: [{alert: Pattern, expr: '{__name__=~\"rivet:.*\"} > 1'}]}
+- {name: b, rules: [{record: 'rivet:x', expr: raw}, {alert: Nameless, expr: '{job=\"a\"} > 1'}, {record: other, expr: raw}]}
+",
+        );
+        assert_eq!(names, ["rivet:x", "Pattern", "Nameless", "other"]);
+    }
+
+    #[test]
+    fn alerts_are_read_by_name_and_fixed_labels_rule_sources_out() {
+        let (names, warnings) = order(
+            "groups:
+- {name: a, rules: [{alert: Follows, expr: 'ALERTS{alertname=\"Leads\"} == 1'}]}
+- {name: b, rules: [{alert: Leads, expr: 'threshold{signal=\"cpu\"} > 1'}]}
+- {name: c, rules: [{record: threshold, expr: 'ALERTS{alertname=\"Other\"}', labels: {signal: mem}}]}
+- {name: d, rules: [{record: threshold, expr: '1', labels: {signal: cpu}}]}
+",
+        );
+        assert_eq!(names, ["threshold", "threshold", "Leads", "Follows"]);
+        assert_eq!(warnings, [""; 0]);
+    }
+
+    #[test]
+    fn a_cycle_is_broken_at_its_first_rule_and_reported() {
+        let (names, warnings) = order(
+            "groups:
+- {name: g, rules: [{record: a, expr: b}]}
+- {name: h, rules: [{record: b, expr: c}, {record: c, expr: a}]}
+",
+        );
+        assert_eq!(names.len(), 3);
+        assert_eq!(names[0], "a");
+        assert!(
+            warnings[0].contains("`a` → `b` → `c` → `a`") || warnings[0].contains("`a` → `b` → `a`"),
+            "{warnings:?}"
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! Series that the rules write about themselves, so that what is wrong with them can be an alert like any other.
+//!
+//! Out: failures and blindness of each rule, and what a restart needs to know of alerts beyond `ALERTS`.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use super::alerting::{self, State};
+use super::engine::Rules;
+use super::hold::Status;
+use super::overlay::{Fresh, Overlay};
+use super::presence::any_present;
+use super::restore::{FIRED_METRIC, KEEP_METRIC, NO_DATA_METRIC};
+use super::rule::{Alerting, Reads, Rule};
+use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, TimestampMs, Value};
+use crate::storage::{Point, Select};
+
+/// Failed evaluations by rule, since the start.
+pub const FAILURES_METRIC: &str = "rivetwatch_rule_evaluation_failures_total";
+/// One for each rule that reads nothing but series that are not there.
+pub const BLIND_METRIC: &str = "rivetwatch_rule_blind";
+
+/// Every so many ticks each rule is checked for series that are not there.
+const BLIND_CHECK_TICKS: u64 = 4;
+
+impl Rules {
+    /// Series of a rule's alerts: Prometheus' two, and what a restart needs besides.
+    pub(super) fn alert_series(&self, i: usize, rule: &Rule, alerting: &Alerting, t: TimestampMs) -> Vec<Point> {
+        let state = &self.states[i];
+        let mut points = alerting::series(rule, alerting, &state.active, t);
+        if !self.settings.own_series {
+            return points;
+        }
+        let mut push = |metric: &str, labels: &Labels, when: TimestampMs| {
+            let labels = labels.builder().set(METRIC_NAME, metric).build();
+            points.push(Point { labels, t, value: Value::Float(when.as_secs_f64()) });
+        };
+        for (labels, outgoing) in state.hold.alerts.iter().filter(|(_, o)| o.is_firing()) {
+            push(FIRED_METRIC, labels, outgoing.starts_at);
+            if let Status::NoData { since } = outgoing.status {
+                push(NO_DATA_METRIC, labels, since);
+            }
+        }
+        for (labels, alert) in &state.active {
+            if let Some(since) = alert.keep_firing_since.filter(|_| alert.state == State::Firing) {
+                push(KEEP_METRIC, labels, since);
+            }
+        }
+        points
+    }
+
+    /// Series about the rules, so that failing and blind rules can be alerts like any other.
+    pub(super) fn record_own(&mut self, at: TimestampMs, storage: &dyn Select, fresh: &mut Fresh) {
+        let set = Arc::clone(&self.set);
+        let constant: HashSet<&str> = set
+            .rules
+            .iter()
+            .filter(|r| r.selectors.is_empty() && r.alerting().is_none())
+            .map(|r| r.name.as_str())
+            .collect();
+        let mut blind_count = 0;
+        // Rules may share name and severity, as thresholds do; their counts are added.
+        let mut own: BTreeMap<Labels, (u64, bool)> = BTreeMap::new();
+        for (i, rule) in set.rules.iter().enumerate() {
+            if (self.ticks + i as u64).is_multiple_of(BLIND_CHECK_TICKS) && self.states[i].evaluated_at.is_some() {
+                let t = at.plus_ms(-self.offset(rule));
+                let overlay = Overlay::new(storage, fresh);
+                self.states[i].blind = is_blind(rule, &constant, &overlay, t, self.settings.lookback_ms);
+            }
+            let state = &self.states[i];
+            blind_count += usize::from(state.blind);
+            let group = set.group_of(rule);
+            let mut labels = LabelsBuilder::default();
+            labels.set("rule", &rule.name).set("group", &group.name);
+            if let Some((_, severity)) = rule.fixed_labels().into_iter().find(|(n, _)| *n == "severity") {
+                labels.set("rule_severity", severity);
+            }
+            let entry = own.entry(labels.build()).or_default();
+            *entry = (entry.0 + state.failures, entry.1 || state.blind);
+        }
+        for (labels, (failures, blind)) in own {
+            let mut push = |metric: &str, value: f64| {
+                let labels = labels.builder().set(METRIC_NAME, metric).build();
+                fresh.record(Point { labels, t: at, value: Value::Float(value) });
+            };
+            push(FAILURES_METRIC, failures as f64);
+            push(BLIND_METRIC, f64::from(u8::from(blind)));
+        }
+        self.stats.blind.set(blind_count as f64);
+    }
+}
+
+/// Whether a rule reads series, and none of them is there. Thresholds and other constants do not count.
+fn is_blind(rule: &Rule, constant: &HashSet<&str>, storage: &dyn Select, t: TimestampMs, lookback_ms: i64) -> bool {
+    let is_constant = |reads: &Reads| {
+        reads
+            .matchers
+            .iter()
+            .any(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal && constant.contains(m.value.as_str()))
+    };
+    let mut reads = rule.selectors.iter().filter(|s| !is_constant(s)).peekable();
+    // A rule that asks for absence fires on what this would report.
+    !rule.waits_for_sources
+        && reads.peek().is_some()
+        && reads.all(|s| {
+            let present = any_present(storage, &s.matchers, t.plus_ms(-s.offset_ms), lookback_ms);
+            matches!(present, Ok(false))
+        })
+}
