@@ -1,11 +1,11 @@
 //! The integration tests, one binary so that they link once; each module is one subject.
 
 mod alertmanager_api;
+mod catalogue;
 mod dashboards;
 mod dashboards_lint;
 mod dashboards_schema;
 mod deploy;
-mod catalogue;
 mod engine_api;
 mod export;
 mod forward_otlp;
@@ -20,6 +20,7 @@ mod otlp_golden;
 mod otlp_replay;
 mod page;
 mod promql_conformance;
+mod promql_promtool;
 mod rivet_inventory;
 mod rules_conformance;
 mod rules_lives;
@@ -27,4 +28,3 @@ mod scrape;
 mod scrape_real_engine;
 mod tsdb;
 mod tsdb_wal;
-mod promql_promtool;
