@@ -2,3 +2,4 @@
 
 mod rules_conformance;
 mod rules_lives;
+mod rules_promtool;
