@@ -8,6 +8,7 @@ pub mod api;
 pub mod app;
 pub mod capacity;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod export;
 pub mod forward;

@@ -1,1 +1,85 @@
-//! The HTTP doors: Prometheus API, Alertmanager API, health, page.
+//! The HTTP doors on 6440: Prometheus API, Alertmanager API, runbooks, the page, own metrics and health.
+//!
+//! In:  requests of Grafana, promtool, amtool, the command line and people.   Out: JSON, text and one page.
+//! Always: the rooms are only read here, except for silences and alerts that others hand in.
+//! Limits: bodies of 2 MiB for forms; answers are compressed with gzip where the client takes it.
+
+pub mod alertmanager;
+mod auth;
+mod config;
+mod health;
+pub mod page;
+pub mod prometheus;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+
+use crate::clock::Clock;
+use crate::promql;
+use crate::storage::Select;
+
+pub use auth::{Auth, AuthConfig, check_exposure};
+pub use config::{Config, ProbeConfig, QueryConfig};
+pub use health::Health;
+
+/// What the handlers read; cheap to clone.
+#[derive(Clone)]
+pub struct State(Arc<Shared>);
+
+/// The parts behind [`State`], filled in by `app`.
+pub struct Shared {
+    pub storage: Arc<dyn Select>,
+    pub engine: Arc<promql::Engine>,
+    pub clock: Clock,
+    pub query: QueryConfig,
+    /// One permit for each query that may run at once.
+    pub query_slots: Arc<Semaphore>,
+    pub health: Arc<Health>,
+    /// The page of `/metrics`.
+    pub metrics_page: View<Vec<u8>>,
+    /// `data` of `/api/v1/rules`, `/api/v1/alerts`, `/api/v1/targets`, `/api/v1/capacity`.
+    pub rules: View<Value>,
+    pub alerts: View<Value>,
+    pub targets: View<Value>,
+    pub capacity: View<Result<Value, String>>,
+}
+
+/// Something that is worked out when it is asked for.
+pub type View<T> = Arc<dyn Fn() -> T + Send + Sync>;
+
+impl State {
+    /// The state of an API.
+    pub fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+impl std::ops::Deref for State {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// Everything on 6440. `more` holds the routers of other doors: the page and the Alertmanager API.
+pub fn router(state: State, auth: Auth, more: Router) -> Router {
+    let open = health::router().with_state(state.clone());
+    let guarded = Router::new()
+        .nest("/api/v1", prometheus::router())
+        .with_state(state)
+        .merge(more)
+        .layer(axum::middleware::from_fn_with_state(auth, auth::require_token));
+    Router::new().merge(open).merge(guarded).layer(CatchPanicLayer::new()).layer(CompressionLayer::new())
+}
+
+/// `/livez`, `/readyz` and `/metrics` alone, for the probes listener.
+pub fn probe_router(state: State) -> Router {
+    health::router().with_state(state).fallback(get(|| async { axum::http::StatusCode::NOT_FOUND }))
+}

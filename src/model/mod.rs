@@ -14,7 +14,7 @@ mod time;
 mod units;
 
 pub use alert::{Alert, AlertState};
-pub use histogram::{CounterResetHint, FloatHistogram, Span};
+pub use histogram::{Bucket, CounterResetHint, FloatHistogram, Span};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME, Quoted, is_legacy_label_name, is_legacy_metric_name};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{Metadata, MetricKind};

@@ -2,12 +2,15 @@
 
 use super::ast::{Aggregate, AggregateOp, Binary, Call, Cardinality, Expr, ExprKind, PositionRange, ValueType};
 use super::error::ParseError;
+use super::functions::FunctionId;
 use crate::model::METRIC_NAME;
 
 /// Checks the whole tree, the outermost mistake last, as Prometheus reports the innermost first.
 pub(super) fn check(query: &str, expr: &Expr) -> Result<(), ParseError> {
     let error = |position: PositionRange, message: String| Err(ParseError::new(query, position, message));
-    for child in expr.children() {
+    // The selector of `info` restricts what is found by other means, so it may let everything pass.
+    let is_info = matches!(&expr.kind, ExprKind::Call(call) if call.function.id == FunctionId::Info);
+    for child in expr.children().into_iter().take(if is_info { 1 } else { usize::MAX }) {
         check(query, child)?;
     }
     match &expr.kind {
@@ -78,7 +81,7 @@ fn check_call(query: &str, expr: &Expr, call: &Call) -> Result<(), ParseError> {
     if let Some(message) = count_error {
         return Err(ParseError::new(query, expr.position, message));
     }
-    let is_info = call.function.id == super::functions::FunctionId::Info;
+    let is_info = call.function.id == FunctionId::Info;
     for (index, arg) in call.args.iter().enumerate() {
         expect(query, arg, call.function.arg_type(index), &format!("call to function {name:?}"))?;
         if is_info && index == 1 && !matches!(&arg.kind, ExprKind::Vector(s) if s.name.is_none()) {

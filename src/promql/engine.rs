@@ -6,8 +6,18 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use super::ast::{Expr, ExprKind};
 use super::error::QueryError;
 use super::eval;
+use super::stats::EngineStats;
 use crate::model::{FloatHistogram, Labels, Sample, TimestampMs, Value};
 use crate::storage::Select;
+
+/// Runs an evaluation where its recursion cannot overflow the stack.
+fn with_enough_stack<T: Send>(
+    expr: &Expr,
+    evaluate: impl FnOnce() -> Result<T, QueryError> + Send,
+) -> Result<T, QueryError> {
+    super::stack::run(expr.depth, evaluate)
+        .unwrap_or_else(|e| Err(QueryError::Execution(format!("failed to start a thread for a deep query: {e}"))))
+}
 
 /// Most steps of one range query, as Prometheus' API has it.
 pub const MAX_STEPS: i64 = 11_000;
@@ -118,21 +128,32 @@ pub struct MatrixSeries {
     pub histograms: Vec<(TimestampMs, Arc<FloatHistogram>)>,
 }
 
-/// Evaluates expressions. Holds options only, so that one engine serves any number of threads.
+/// Evaluates expressions. Holds options and counts only, so that one engine serves any number of threads.
 #[derive(Clone, Debug, Default)]
 pub struct Engine {
     options: EngineOptions,
+    stats: Arc<EngineStats>,
 }
 
 impl Engine {
     /// An engine with these options.
     pub fn new(options: EngineOptions) -> Self {
-        Self { options }
+        Self { options, stats: Arc::default() }
     }
 
     /// What the engine is set to.
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+
+    /// The engine with other options, counting into the same stats; for requests with a lookback of their own.
+    pub fn with_options(&self, options: EngineOptions) -> Self {
+        Self { options, stats: Arc::clone(&self.stats) }
+    }
+
+    /// What the engine and its clones have done.
+    pub fn stats(&self) -> Arc<EngineStats> {
+        Arc::clone(&self.stats)
     }
 
     /// The value of `expr` at one time.
@@ -154,8 +175,10 @@ impl Engine {
         at: TimestampMs,
         cancel: &Cancel,
     ) -> Result<QueryResult, QueryError> {
-        self.check_experimental(expr)?;
-        eval::instant(&self.options, storage, cancel, expr, at)
+        let evaluate = || with_enough_stack(expr, || eval::instant(&self.options, storage, cancel, expr, at));
+        let result = self.check_experimental(expr).and_then(|()| evaluate());
+        self.stats.count(&result);
+        result
     }
 
     /// The values of `expr` at `start`, `start + step_ms`, … up to `end`, as a matrix.
@@ -187,26 +210,13 @@ impl Engine {
         step_ms: i64,
         cancel: &Cancel,
     ) -> Result<QueryResult, QueryError> {
-        let refuse = |reason: &str| Err(QueryError::BadQuery(reason.to_owned()));
-        if step_ms <= 0 {
-            return refuse("zero or negative query resolution step widths are not accepted. Try a positive integer");
-        }
-        if end < start {
-            return refuse("end timestamp must not be before start time");
-        }
-        if end.since(start) / step_ms > MAX_STEPS {
-            return refuse(
-                "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
-            );
-        }
-        if !matches!(expr.value_type(), super::ValueType::Scalar | super::ValueType::Vector) {
-            let got = expr.value_type().documented();
-            return Err(QueryError::BadQuery(format!(
-                "invalid expression type {got:?} for range query, must be Scalar or instant Vector"
-            )));
-        }
-        self.check_experimental(expr)?;
-        eval::range(&self.options, storage, cancel, expr, start, end, step_ms)
+        let evaluate =
+            || with_enough_stack(expr, || eval::range(&self.options, storage, cancel, expr, start, end, step_ms));
+        let result = check_range(expr, start, end, step_ms)
+            .and_then(|()| self.check_experimental(expr))
+            .and_then(|()| evaluate());
+        self.stats.count(&result);
+        result
     }
 
     pub(super) fn check_experimental(&self, expr: &Expr) -> Result<(), QueryError> {
@@ -233,4 +243,27 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Whether a range query can be asked at all.
+fn check_range(expr: &Expr, start: TimestampMs, end: TimestampMs, step_ms: i64) -> Result<(), QueryError> {
+    let refuse = |reason: &str| Err(QueryError::BadQuery(reason.to_owned()));
+    if step_ms <= 0 {
+        return refuse("zero or negative query resolution step widths are not accepted. Try a positive integer");
+    }
+    if end < start {
+        return refuse("end timestamp must not be before start time");
+    }
+    if end.since(start) / step_ms > MAX_STEPS {
+        return refuse(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        );
+    }
+    if !matches!(expr.value_type(), super::ValueType::Scalar | super::ValueType::Vector) {
+        let got = expr.value_type().documented();
+        return Err(QueryError::BadQuery(format!(
+            "invalid expression type {got:?} for range query, must be Scalar or instant Vector"
+        )));
+    }
+    Ok(())
 }

@@ -70,3 +70,20 @@ pub enum QueryError {
     #[error("failed to select series")]
     Storage(#[from] SelectError),
 }
+
+impl QueryError {
+    /// All that [`QueryError::class`] gives.
+    pub const CLASSES: [&'static str; 6] = ["bad_data", "execution", "too_much", "canceled", "timeout", "internal"];
+
+    /// A bounded word for metrics and for the HTTP API's `errorType`, where `too_much` counts as `execution`.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Parse(_) | Self::BadQuery(_) | Self::Experimental { .. } => "bad_data",
+            Self::Execution(_) => "execution",
+            Self::TooManySamples { .. } | Self::TooManySeries { .. } => "too_much",
+            Self::Canceled => "canceled",
+            Self::TimedOut => "timeout",
+            Self::Storage(_) => "internal",
+        }
+    }
+}

@@ -6,6 +6,7 @@
 
 mod ast;
 mod check;
+mod config;
 mod engine;
 mod error;
 mod eval;
@@ -13,9 +14,12 @@ mod functions;
 mod histogram;
 mod lexer;
 mod number;
+mod operators;
 mod parser;
 mod print;
 mod series;
+mod stack;
+mod stats;
 mod strings;
 pub mod testing;
 
@@ -24,12 +28,14 @@ pub use ast::{
     Matching, MatrixSelector, NumberLiteral, PositionRange, StringLiteral, Subquery, TimeModifiers, ValueType,
     VectorSelector, selectors,
 };
+pub use config::Config;
 pub use engine::{Cancel, Engine, EngineOptions, MatrixSeries, QueryResult, QueryValue, VectorSample, WindowEdges};
 pub use error::{ParseError, QueryError};
 pub use functions::{FUNCTIONS, Function, FunctionId, Optional};
 pub use number::{format_float, format_float_g, parse_number, parse_signed_number};
 pub use parser::{MAX_DEPTH, MAX_QUERY_BYTES, parse, parse_selector};
 pub use series::{SeriesError, SeriesValue, parse_series_labels, parse_series_line, parse_series_values};
+pub use stats::EngineStats;
 
 /// `{__name__="up", job="x"}`: the form in which messages show series.
 fn labels_text(labels: &crate::model::Labels) -> String {

@@ -68,7 +68,9 @@ pub(super) fn split_series(line: &str) -> (&str, &str) {
                 _ if c.is_whitespace() && !in_braces => {
                     // `name {labels}` is one series all the same.
                     let rest = line[at..].trim_start();
-                    if !(rest.starts_with('{') && !rest.starts_with("{{")) || line[..at].contains('{') {
+                    let is_histogram = rest.starts_with("{{");
+                    let labels_follow = rest.starts_with('{') && !is_histogram && !line[..at].contains('{');
+                    if !labels_follow {
                         return (&line[..at], rest);
                     }
                 }

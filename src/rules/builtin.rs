@@ -9,6 +9,7 @@ use super::load::Source;
 const FILES: &[(&str, &str)] = &[
     ("00-thresholds.yaml", include_str!("../../alerts/00-thresholds.yaml")),
     ("10-signals.yaml", include_str!("../../alerts/10-signals.yaml")),
+    ("15-dashboard.yaml", include_str!("../../alerts/15-dashboard.yaml")),
     ("20-requests.yaml", include_str!("../../alerts/20-requests.yaml")),
     ("21-actors.yaml", include_str!("../../alerts/21-actors.yaml")),
     ("22-hosts.yaml", include_str!("../../alerts/22-hosts.yaml")),

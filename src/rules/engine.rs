@@ -41,7 +41,7 @@ pub struct Output {
 }
 
 /// One failed rule or template.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Failure {
     pub group: String,
     pub rule: String,

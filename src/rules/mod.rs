@@ -34,6 +34,7 @@ mod unittest;
 mod view;
 
 pub use alerting::State;
+pub use builtin::sources as builtin_sources;
 pub use check::check;
 pub use config::{AlertOverride, Config, Settings, Thresholds, expand};
 pub use engine::{Failure, Health, Input, Output, Rules};

@@ -1,6 +1,32 @@
 //! The integration tests, one binary so that they link once; each module is one subject.
 
+mod alertmanager_api;
+mod dashboards;
+mod dashboards_lint;
+mod dashboards_schema;
+mod deploy;
+mod catalogue;
+mod engine_api;
+mod export;
+mod forward_otlp;
+mod host;
+mod notify_config;
+mod notify_delivery;
+mod notify_fakes;
+mod notify_property;
+mod otlp_doors;
+mod otlp_golden;
+mod otlp_golden;
+mod otlp_replay;
+mod page;
+mod promql_conformance;
+mod rivet_inventory;
 mod rules_conformance;
 mod rules_engine;
 mod rules_lives;
 mod rules_promtool;
+mod scrape;
+mod scrape_real_engine;
+mod tsdb;
+mod tsdb_wal;
+mod promql_promtool;

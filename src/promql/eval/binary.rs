@@ -19,12 +19,14 @@ impl Evaluator<'_> {
                 Ok(Evaluated::Scalar(scalar_scalar(binary.op, &a, &b, grid)))
             }
             (Evaluated::Vector(series), Evaluated::Scalar(scalar)) => {
-                Ok(Evaluated::Vector(self.vector_scalar(expr, binary, &series, &scalar, false)?))
+                Ok(Evaluated::Vector(self.vector_scalar(expr, binary, series, &scalar, false)?))
             }
             (Evaluated::Scalar(scalar), Evaluated::Vector(series)) => {
-                Ok(Evaluated::Vector(self.vector_scalar(expr, binary, &series, &scalar, true)?))
+                Ok(Evaluated::Vector(self.vector_scalar(expr, binary, series, &scalar, true)?))
             }
             (Evaluated::Vector(lhs), Evaluated::Vector(rhs)) if binary.op.is_set() => {
+                // One bit for each match group and step.
+                self.check_samples((lhs.len() + rhs.len()).saturating_mul(grid.steps) / 128)?;
                 Ok(Evaluated::Vector(set_operation(binary, lhs, rhs, grid)))
             }
             (Evaluated::Vector(lhs), Evaluated::Vector(rhs)) => {
@@ -38,13 +40,23 @@ impl Evaluator<'_> {
         &mut self,
         expr: &Expr,
         binary: &Binary,
-        series: &[Series],
+        series: Vec<Series>,
         scalar: &Scalar,
         scalar_is_left: bool,
     ) -> Result<Vec<Series>, QueryError> {
         let mut out = Vec::with_capacity(series.len());
         for one in series {
             self.cancel.check()?;
+            let drop_name = one.drop_name || binary.op.drops_name() || binary.return_bool;
+            if let Some(number) = scalar.constant().filter(|_| binary.op.drops_name() && one.points.is_float_only()) {
+                let (op, points) = (binary.op, one.points);
+                let points = match scalar_is_left {
+                    true => points.map_floats(|v| arithmetic(op, number, v)),
+                    false => points.map_floats(|v| arithmetic(op, v, number)),
+                };
+                out.push(Series { labels: one.labels, drop_name, points });
+                continue;
+            }
             let mut points = Points::default();
             for (step, point) in one.points.iter() {
                 let number = Point::Float(scalar.at(step));
@@ -60,8 +72,7 @@ impl Evaluator<'_> {
                 }
             }
             if !points.is_empty() {
-                let drop_name = one.drop_name || binary.op.drops_name() || binary.return_bool;
-                out.push(Series { labels: one.labels.clone(), drop_name, points });
+                out.push(Series { labels: one.labels, drop_name, points });
             }
         }
         Ok(out)

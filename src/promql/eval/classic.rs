@@ -3,7 +3,7 @@
 //! Classic buckets are joined by all labels but `le`. Where a native histogram has the labels of a classic one,
 //! neither is used and a warning says so.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::grid::Grid;
 use super::points::{Output, Point, Points, Scalar, Series};
@@ -52,13 +52,13 @@ impl Evaluator<'_> {
         match call.function.id {
             FunctionId::HistogramQuantile => {
                 let q = self.scalar(&call.args[0], grid)?;
-                let series = self.vector(&call.args[1], grid)?;
+                let series = self.vector_with_resets(&call.args[1], grid, false)?;
                 let places = Places { question: call.args[0].position, vector: call.args[1].position };
                 self.ask(&Question::Quantile(&q), &series, grid, places)
             }
             FunctionId::HistogramFraction => {
                 let (lower, upper) = (self.scalar(&call.args[0], grid)?, self.scalar(&call.args[1], grid)?);
-                let series = self.vector(&call.args[2], grid)?;
+                let series = self.vector_with_resets(&call.args[2], grid, false)?;
                 let places = Places { question: call.args[0].position, vector: call.args[2].position };
                 self.ask(&Question::Fraction(&lower, &upper), &series, grid, places)
             }
@@ -67,7 +67,7 @@ impl Evaluator<'_> {
     }
 
     fn histogram_quantiles(&mut self, call: &Call, grid: &Grid) -> Result<Vec<Series>, QueryError> {
-        let series = self.vector(&call.args[0], grid)?;
+        let series = self.vector_with_resets(&call.args[0], grid, false)?;
         let label = match self.eval(&call.args[1], grid)? {
             Evaluated::String(bytes) => super::labels::label_name(&bytes)?,
             _ => return Err(QueryError::Execution("expected a string".into())),
@@ -112,7 +112,7 @@ impl Evaluator<'_> {
             }
         }
         let (classics, by_labels) = self.classic_histograms(series, places);
-        let mut silenced: Vec<Vec<usize>> = vec![Vec::new(); classics.len()];
+        let mut silenced: Vec<HashSet<usize>> = vec![HashSet::new(); classics.len()];
         let mut out = Vec::new();
         for one in series {
             self.cancel.check()?;
@@ -122,7 +122,7 @@ impl Evaluator<'_> {
                 let Point::Histogram(h) = point else { continue };
                 if let Some(twin) = twin.filter(|at| has_buckets(&classics[*at], series, step)) {
                     self.notes.mixed_classic_native(places.vector, one.labels.metric_name());
-                    silenced[twin].push(step);
+                    silenced[twin].insert(step);
                     continue;
                 }
                 points.push_float(step, self.ask_native(question, h, step, one.labels.metric_name(), places));
@@ -202,7 +202,7 @@ impl Evaluator<'_> {
     fn ask_classic(
         &mut self,
         question: &Question<'_>,
-        buckets: &mut Vec<Bucket>,
+        buckets: &mut [Bucket],
         step: usize,
         name: &str,
         places: Places,

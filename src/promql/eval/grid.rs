@@ -3,6 +3,13 @@
 use crate::promql::ast::{At, BinaryOp, Duration, DurationKind, TimeModifiers};
 use crate::promql::error::QueryError;
 
+/// Longest duration, 17,000 years. Times, and sums of durations through the deepest nest of subqueries, stay far
+/// from the ends of `i64`.
+const MAX_DURATION_MS: f64 = (1u64 << 49) as f64;
+
+/// Furthest time that a query may ask for, before or after the epoch.
+pub(super) const MAX_TIME_MS: i64 = 1 << 60;
+
 /// `steps` times from `start` on, `step` milliseconds apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Grid {
@@ -47,8 +54,7 @@ impl QueryTimes {
     /// A duration in milliseconds, of either sign.
     pub(super) fn duration_ms(&self, duration: &Duration) -> Result<i64, QueryError> {
         let ms = self.seconds(duration)? * 1000.0;
-        // A quarter of the range leaves room for sums of times, ranges and offsets.
-        if ms.is_nan() || ms.abs() >= (i64::MAX / 4) as f64 {
+        if ms.is_nan() || ms.abs() >= MAX_DURATION_MS {
             return Err(bad_duration(duration, "duration is out of range"));
         }
         // 0.1 + 0.2 seconds are 300 ms, not 300.00000000000006 cut down; Prometheus cuts, which agrees but for noise.
@@ -88,7 +94,8 @@ impl QueryTimes {
     pub(super) fn modifiers(&self, time: &TimeModifiers) -> Result<(i64, Option<i64>), QueryError> {
         let offset = time.offset.as_ref().map_or(Ok(0), |offset| self.duration_ms(offset))?;
         let at = time.at.map(|at| match at {
-            At::TimeMs(ms) => ms,
+            // Nothing lies beyond these times either way.
+            At::TimeMs(ms) => ms.clamp(-MAX_TIME_MS, MAX_TIME_MS),
             At::Start => self.start,
             At::End => self.end,
         });

@@ -12,6 +12,7 @@ use super::{Evaluator, is_metadata_label};
 use crate::model::{Labels, METRIC_NAME};
 use crate::promql::ast::{Binary, Cardinality, Expr, Matching};
 use crate::promql::error::QueryError;
+use crate::promql::labels_text;
 
 /// Numbers for the sets of labels by which series match.
 pub(super) struct Signatures<'a> {
@@ -50,23 +51,57 @@ struct Group {
     one: Vec<usize>,
 }
 
-/// A result series in the making: step by step values of possibly several pairs.
+/// A result series in the making. Its values may come from several pairs, so not in the order of steps.
+struct Unsorted {
+    labels: Labels,
+    drop_name: bool,
+    values: Vec<(usize, Output)>,
+}
+
+/// All result series, found again by their labels.
+#[derive(Default)]
 struct Results {
     by_labels: HashMap<(Labels, bool), usize>,
-    series: Vec<(Labels, bool, Vec<(usize, Output)>)>,
+    series: Vec<Unsorted>,
 }
 
 impl Results {
-    fn push(&mut self, labels: Labels, drop_name: bool, step: usize, value: Output) -> usize {
+    /// The place of the series with these labels.
+    fn place(&mut self, labels: Labels, drop_name: bool) -> usize {
         let next = self.series.len();
         let at = *self.by_labels.entry((labels.clone(), drop_name)).or_insert(next);
         if at == next {
-            self.series.push((labels, drop_name, Vec::new()));
+            self.series.push(Unsorted { labels, drop_name, values: Vec::new() });
         }
-        self.series[at].2.push((step, value));
         at
     }
 }
+
+/// One side of a pair: its series, unless that was filled in, and its value.
+#[derive(Clone, Copy)]
+struct Side<'s> {
+    /// Index of the series on its side.
+    series: Option<usize>,
+    labels: Option<&'s Labels>,
+    drop_name: bool,
+    point: Point<'s>,
+}
+
+impl<'s> Side<'s> {
+    fn filled(value: f64) -> Self {
+        Self { series: None, labels: None, drop_name: false, point: Point::Float(value) }
+    }
+
+    fn of(series: &'s [Series], index: usize, step: usize) -> Option<Self> {
+        let one = &series[index];
+        let point = one.points.get(step)?;
+        Some(Self { series: Some(index), labels: Some(&one.labels), drop_name: one.drop_name, point })
+    }
+}
+
+/// The pair that gave a group's last value and where its result series is, so that labels are only worked out
+/// again when the pair changes.
+type LastPair = Option<(Option<usize>, usize)>;
 
 /// What stays the same for all pairs of one operator.
 struct Operation<'a> {
@@ -94,10 +129,10 @@ impl Evaluator<'_> {
         let mut groups = vec![Group::default(); signatures.len()];
         of_many.iter().enumerate().for_each(|(at, signature)| groups[*signature].many.push(at));
         of_one.iter().enumerate().for_each(|(at, signature)| groups[*signature].one.push(at));
-        let mut results = Results { by_labels: HashMap::new(), series: Vec::new() };
+        let mut results = Results::default();
         for group in &groups {
             self.cancel.check()?;
-            self.match_group(&operation, group, many, one, grid, &mut results)?;
+            self.match_group(&operation, group, (many, one), grid, &mut results)?;
         }
         collect(&operation, results)
     }
@@ -106,118 +141,100 @@ impl Evaluator<'_> {
         &mut self,
         operation: &Operation<'_>,
         group: &Group,
-        many: &[Series],
-        one: &[Series],
+        (many, one): (&[Series], &[Series]),
         grid: &Grid,
         results: &mut Results,
     ) -> Result<(), QueryError> {
         let matching = &operation.binary.matching;
         // As in Prometheus, `fill_left` fills the "many" side even where `group_right` makes that the right one.
         let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
-        if (group.one.is_empty() && fill_one.is_none()) || (group.many.is_empty() && fill_many.is_none()) {
-            return self.check_duplicates(operation, group, one, grid);
-        }
+        let mut pairs: Vec<LastPair> = vec![None; group.many.len()];
+        let mut filled_pair: LastPair = None;
         for step in 0..grid.steps {
-            let single = self.the_one(operation, group, one, step)?;
+            // Two series on the "one" side are an error even where nothing matches them.
+            let single = the_one(operation, group, one, step)?;
+            let partner = single.or(fill_one.map(Side::filled));
             let mut any = false;
-            for series in group.many.iter().map(|at| &many[*at]) {
-                let Some(point) = series.points.get(step) else { continue };
+            for (index, pair) in group.many.iter().zip(&mut pairs) {
+                let Some(side) = Side::of(many, *index, step) else { continue };
                 let is_second = std::mem::replace(&mut any, true);
-                let partner = match single {
-                    Some((partner, value)) => Some((Some(partner), value)),
-                    None => fill_one.map(|fill| (None, Point::Float(fill))),
-                };
-                let Some((partner, value)) = partner else { continue };
+                let Some(partner) = partner else { continue };
                 if is_second && matching.cardinality == Cardinality::OneToOne {
-                    return Err(QueryError::Execution(
-                        "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
-                            .into(),
-                    ));
+                    return Err(multiple_matches(matching.cardinality));
                 }
-                let labels = Some(&series.labels);
-                self.emit(
-                    operation,
-                    (labels, point),
-                    (partner.map(|p| &p.labels), value),
-                    step,
-                    series.drop_name,
-                    results,
-                );
+                self.emit(operation, side, partner, step, pair, results);
             }
-            if let (false, Some(fill), Some((partner, value))) = (any, fill_many, single) {
-                let labels = Some(&partner.labels);
-                self.emit(operation, (None, Point::Float(fill)), (labels, value), step, partner.drop_name, results);
+            if let (false, Some(fill), Some(partner)) = (any, fill_many, single) {
+                self.emit(operation, Side::filled(fill), partner, step, &mut filled_pair, results);
             }
         }
         Ok(())
     }
 
-    /// The only series of the "one" side that has a value at a step.
-    fn the_one<'s>(
-        &self,
-        operation: &Operation<'_>,
-        group: &Group,
-        one: &'s [Series],
-        step: usize,
-    ) -> Result<Option<(&'s Series, Point<'s>)>, QueryError> {
-        let mut present = group.one.iter().filter_map(|at| one[*at].points.get(step).map(|point| (&one[*at], point)));
-        let first = present.next();
-        match (first, present.next()) {
-            (Some((a, _)), Some((b, _))) => Err(duplicate(operation, a, b)),
-            (first, _) => Ok(first),
-        }
-    }
-
-    /// Two series on the "one" side are an error even where nothing matches them.
-    fn check_duplicates(
-        &self,
-        operation: &Operation<'_>,
-        group: &Group,
-        one: &[Series],
-        grid: &Grid,
-    ) -> Result<(), QueryError> {
-        if group.one.len() > 1 {
-            for step in 0..grid.steps {
-                self.the_one(operation, group, one, step)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Applies the operator to a pair; a side that was filled in has no labels.
+    /// Applies the operator to a pair.
     fn emit(
         &mut self,
         operation: &Operation<'_>,
-        many: (Option<&Labels>, Point<'_>),
-        one: (Option<&Labels>, Point<'_>),
+        many: Side<'_>,
+        one: Side<'_>,
         step: usize,
-        drop_name: bool,
+        last: &mut LastPair,
         results: &mut Results,
     ) {
         let Operation { expr, binary, swapped } = *operation;
-        let (a, b) = if swapped { (one.1, many.1) } else { (many.1, one.1) };
+        let (a, b) = if swapped { (one.point, many.point) } else { (many.point, one.point) };
         let value = match (apply(binary.op, a, b, expr.position, &mut self.notes), binary.return_bool) {
             (Outcome::Undefined, _) | (Outcome::Filtered, false) => return,
             (Outcome::Filtered, true) => Output::Float(0.0),
             (Outcome::Value(_), true) => Output::Float(1.0),
             (Outcome::Value(value), false) => value,
         };
-        let labels = result_labels(binary, many.0, one.0);
-        let keeps_name = !binary.return_bool;
-        results.push(labels, drop_name && keeps_name || binary.return_bool, step, value);
+        let place = match *last {
+            Some((partner, place)) if partner == one.series => place,
+            _ => {
+                let known = if many.series.is_some() { many } else { one };
+                let labels = result_labels(binary, many.labels, one.labels);
+                results.place(labels, known.drop_name || binary.return_bool)
+            }
+        };
+        *last = Some((one.series, place));
+        results.series[place].values.push((step, value));
     }
 }
 
-fn duplicate(operation: &Operation<'_>, a: &Series, b: &Series) -> QueryError {
+/// The only series of the "one" side that has a value at a step.
+fn the_one<'s>(
+    operation: &Operation<'_>,
+    group: &Group,
+    one: &'s [Series],
+    step: usize,
+) -> Result<Option<Side<'s>>, QueryError> {
+    let mut present = group.one.iter().filter_map(|at| Side::of(one, *at, step));
+    let first = present.next();
+    match (first.and_then(|side| side.labels), present.next().and_then(|side| side.labels)) {
+        (Some(a), Some(b)) => Err(duplicate(operation, a, b)),
+        _ => Ok(first),
+    }
+}
+
+fn duplicate(operation: &Operation<'_>, a: &Labels, b: &Labels) -> QueryError {
     let side = if operation.swapped { "left" } else { "right" };
-    let group = Signatures::new(&operation.binary.matching).labels(&a.labels);
+    let group = Signatures::new(&operation.binary.matching).labels(a);
     QueryError::Execution(format!(
         "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
          many-to-many matching not allowed: matching labels must be unique on one side",
-        crate::promql::labels_text(&group),
-        crate::promql::labels_text(&a.labels),
-        crate::promql::labels_text(&b.labels)
+        labels_text(&group),
+        labels_text(a),
+        labels_text(b)
     ))
+}
+
+fn multiple_matches(cardinality: Cardinality) -> QueryError {
+    let reason = match cardinality {
+        Cardinality::OneToOne => "many-to-one matching must be explicit (group_left/group_right)",
+        _ => "grouping labels must ensure unique matches",
+    };
+    QueryError::Execution(format!("multiple matches for labels: {reason}"))
 }
 
 /// The labels of a pair's result.
@@ -260,14 +277,10 @@ fn result_labels(binary: &Binary, many: Option<&Labels>, one: Option<&Labels>) -
 /// Puts the values of each result series in order; two at one step mean that the labels do not tell them apart.
 fn collect(operation: &Operation<'_>, results: Results) -> Result<Vec<Series>, QueryError> {
     let mut out = Vec::with_capacity(results.series.len());
-    for (labels, drop_name, mut values) in results.series {
+    for Unsorted { labels, drop_name, mut values } in results.series {
         values.sort_by_key(|(step, _)| *step);
         if values.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-            let reason = match operation.binary.matching.cardinality {
-                Cardinality::OneToOne => "many-to-one matching must be explicit (group_left/group_right)",
-                _ => "grouping labels must ensure unique matches",
-            };
-            return Err(QueryError::Execution(format!("multiple matches for labels: {reason}")));
+            return Err(multiple_matches(operation.binary.matching.cardinality));
         }
         let mut points = Points::default();
         values.into_iter().for_each(|(step, value)| points.push(step, value));

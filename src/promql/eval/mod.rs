@@ -43,6 +43,7 @@ pub(super) fn instant(
     expr: &Expr,
     at: TimestampMs,
 ) -> Result<QueryResult, QueryError> {
+    check_time(at)?;
     let times = QueryTimes { start: at.0, end: at.0, step: 0 };
     let mut evaluator = Evaluator::new(options, storage, cancel, times);
     let grid = Grid::single(at.0);
@@ -75,6 +76,8 @@ pub(super) fn range(
     end: TimestampMs,
     step_ms: i64,
 ) -> Result<QueryResult, QueryError> {
+    check_time(start)?;
+    check_time(end)?;
     let times = QueryTimes { start: start.0, end: end.0, step: step_ms };
     let mut evaluator = Evaluator::new(options, storage, cancel, times);
     let grid = Grid { start: start.0, step: step_ms, steps: (end.since(start) / step_ms) as usize + 1 };
@@ -90,6 +93,13 @@ pub(super) fn range(
     };
     matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(evaluator.finish(QueryValue::Matrix(matrix)))
+}
+
+fn check_time(t: TimestampMs) -> Result<(), QueryError> {
+    match t.0.unsigned_abs() <= grid::MAX_TIME_MS.unsigned_abs() {
+        true => Ok(()),
+        false => Err(QueryError::BadQuery(format!("time {} ms is out of range", t.0))),
+    }
 }
 
 fn has_points(series: &MatrixSeries) -> bool {
@@ -177,11 +187,14 @@ struct Evaluator<'a> {
     notes: Annotations,
     /// Samples in the vectors that are held at this moment.
     held: usize,
+    /// Whether selectors work out counter reset hints that the store does not give, as Prometheus does where only
+    /// counts and sums of histograms are wanted; the answer may then warn of conflicts.
+    works_out_resets: bool,
 }
 
 impl<'a> Evaluator<'a> {
     fn new(options: &'a EngineOptions, storage: &'a dyn Select, cancel: &'a Cancel, times: QueryTimes) -> Self {
-        Self { options, storage, cancel, times, notes: Annotations::default(), held: 0 }
+        Self { options, storage, cancel, times, notes: Annotations::default(), held: 0, works_out_resets: false }
     }
 
     fn finish(self, value: QueryValue) -> QueryResult {
@@ -199,7 +212,11 @@ impl<'a> Evaluator<'a> {
         self.cancel.check()?;
         let before = self.held;
         let value = if grid.steps > 1 && is_step_invariant(expr) {
-            repeat(self.eval_node(expr, &Grid::single(grid.start))?, grid.steps)
+            let once = self.eval_node(expr, &Grid::single(grid.start))?;
+            if let Evaluated::Vector(series) = &once {
+                self.check_samples(series.len().saturating_mul(grid.steps))?;
+            }
+            repeat(once, grid.steps)
         } else {
             self.eval_node(expr, grid)?
         };
@@ -207,7 +224,7 @@ impl<'a> Evaluator<'a> {
         let samples = match &value {
             Evaluated::Scalar(Scalar::Steps(values)) => values.len(),
             Evaluated::Scalar(Scalar::Constant(_)) | Evaluated::String(_) => 1,
-            Evaluated::Vector(series) => series.iter().map(|s| s.points.len()).sum(),
+            Evaluated::Vector(series) => series.iter().map(|s| s.points.weight()).sum(),
         };
         self.check_samples(samples)?;
         self.held += samples;
@@ -236,6 +253,14 @@ impl<'a> Evaluator<'a> {
             Evaluated::Vector(series) => Ok(series),
             _ => Err(QueryError::Execution("expected an instant vector".into())),
         }
+    }
+
+    /// As [`Evaluator::vector`], with or without working out counter resets below.
+    fn vector_with_resets(&mut self, expr: &Expr, grid: &Grid, works_out: bool) -> Result<Vec<Series>, QueryError> {
+        let before = std::mem::replace(&mut self.works_out_resets, works_out);
+        let result = self.vector(expr, grid);
+        self.works_out_resets = before;
+        result
     }
 
     /// The value of an expression that the type check knows to be a scalar.
@@ -329,3 +354,6 @@ pub(super) fn kahan_add(value: f64, sum: f64, lost: f64) -> (f64, f64) {
 fn shared(sparse: &super::histogram::Sparse) -> Arc<FloatHistogram> {
     Arc::new(FloatHistogram::from(sparse))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,11 @@
 use super::Evaluator;
 use super::grid::Grid;
 use super::points::{Output, Points, Series};
-use crate::model::{FloatHistogram, Labels, Sample, TimeRange, TimestampMs, is_stale_nan};
+use crate::model::{CounterResetHint, FloatHistogram, Labels, Sample, TimeRange, TimestampMs, is_stale_nan};
 use crate::promql::ast::{Extension, MatrixSelector, VectorSelector};
 use crate::promql::engine::{MatrixSeries, WindowEdges};
 use crate::promql::error::QueryError;
+use crate::promql::histogram::Sparse;
 use crate::storage::SeriesData;
 use std::sync::Arc;
 
@@ -51,6 +52,9 @@ impl Evaluator<'_> {
             count += 1;
             if count > self.options.max_series {
                 return Err(QueryError::TooManySeries { limit: self.options.max_series });
+            }
+            if self.works_out_resets {
+                work_out_resets(&mut data);
             }
             visit(self, labels, &mut data)?;
         }
@@ -115,7 +119,7 @@ impl Evaluator<'_> {
                     points.push(step, pick(&found));
                 }
             }
-            total += points.len();
+            total += points.weight();
             this.check_samples(total)?;
             if !points.is_empty() {
                 out.push(Series { labels, drop_name: false, points });
@@ -128,6 +132,10 @@ impl Evaluator<'_> {
 
     /// The samples of a range selector as they are, for an instant query that asks for them.
     pub(super) fn raw_window(&mut self, matrix: &MatrixSelector, now: i64) -> Result<Vec<MatrixSeries>, QueryError> {
+        if matrix.selector.extension.is_some() {
+            let reason = "anchored and smoothed modifiers can only be used in functions";
+            return Err(QueryError::Execution(reason.into()));
+        }
         let range = self.times.positive_ms(&matrix.range)?;
         let (offset, at) = self.times.modifiers(&matrix.selector.time)?;
         let end = at.unwrap_or(now) - offset;
@@ -144,6 +152,21 @@ impl Evaluator<'_> {
         })?;
         out.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(out)
+    }
+}
+
+/// Gives histograms without a counter reset hint the one that the sample before tells.
+fn work_out_resets(data: &mut SeriesData) {
+    for index in 1..data.histograms.len() {
+        let (before, after) = (&data.histograms[index - 1].1, &data.histograms[index].1);
+        if after.counter_reset_hint != CounterResetHint::Unknown {
+            continue;
+        }
+        let counter_reset_hint = match Sparse::from(&**after).detects_reset(&Sparse::from(&**before)) {
+            true => CounterResetHint::Reset,
+            false => CounterResetHint::NotReset,
+        };
+        data.histograms[index].1 = Arc::new(FloatHistogram { counter_reset_hint, ..(**after).clone() });
     }
 }
 

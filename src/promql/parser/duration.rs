@@ -1,9 +1,10 @@
 //! Durations in brackets and after `offset`: literals, `step()`, `range()`, arithmetic.
 
 use super::Parser;
-use crate::promql::ast::{BinaryOp, Duration, DurationKind, NumberLiteral, POW_PRECEDENCE, PositionRange};
+use crate::promql::ast::{BinaryOp, Duration, DurationKind, NumberLiteral, PositionRange};
 use crate::promql::error::ParseError;
 use crate::promql::lexer::Token;
+use crate::promql::operators::POW_PRECEDENCE;
 use crate::promql::parser::MAX_DEPTH;
 
 impl Parser<'_> {
@@ -48,7 +49,7 @@ impl Parser<'_> {
     }
 
     fn duration_expression(&mut self, min_precedence: u8, context: &str) -> Result<Duration, ParseError> {
-        let mut lhs = self.nested(|p| p.duration_unary(context))?;
+        let mut lhs = self.duration_unary(context)?;
         loop {
             let op = match self.peek() {
                 Token::Operator(op) if op.drops_name() && op.precedence() >= min_precedence => *op,

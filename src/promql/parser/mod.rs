@@ -6,17 +6,19 @@
 
 mod duration;
 mod matching;
+mod modifiers;
 mod selector;
 mod token_text;
 
 use super::ast::{
-    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Expr, ExprKind, Extension, MatrixSelector, NumberLiteral,
-    POW_PRECEDENCE, PositionRange, StringLiteral, Subquery, TimeModifiers,
+    Aggregate, AggregateOp, Binary, BinaryOp, Call, Expr, ExprKind, Extension, MatrixSelector, NumberLiteral,
+    PositionRange, StringLiteral, Subquery, TimeModifiers,
 };
 use super::check::check;
 use super::error::ParseError;
 use super::functions::Function;
 use super::lexer::{Placed, Token, tokenize};
+use super::operators::POW_PRECEDENCE;
 
 /// Longest query that is read, in bytes.
 pub const MAX_QUERY_BYTES: usize = 256 * 1024;
@@ -33,7 +35,32 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
         let message = format!("query is {} bytes long, the limit is {MAX_QUERY_BYTES}", query.len());
         return Err(ParseError::new("", PositionRange::default(), message));
     }
-    let mut parser = Parser { query, tokens: tokenize(query)?, at: 0, nesting: 0 };
+    let tokens = tokenize(query)?;
+    super::stack::run(nesting_at_most(&tokens), || parse_tokens(query, tokens)).unwrap_or_else(|e| {
+        let message = format!("failed to start a thread for a deep query: {e}");
+        Err(ParseError::new("", PositionRange::default(), message))
+    })
+}
+
+/// More levels than the parser can recurse into for these tokens: brackets nest, signs and `^` nest to the right.
+fn nesting_at_most(tokens: &[Placed]) -> u32 {
+    let (mut open, mut deepest, mut nesting_operators) = (0u32, 0u32, 0u32);
+    for placed in tokens {
+        match placed.token {
+            Token::LeftParen | Token::LeftBracket => {
+                open = open.saturating_add(1);
+                deepest = deepest.max(open);
+            }
+            Token::RightParen | Token::RightBracket => open = open.saturating_sub(1),
+            Token::Operator(_) => nesting_operators = nesting_operators.saturating_add(1),
+            _ => {}
+        }
+    }
+    deepest.saturating_add(nesting_operators)
+}
+
+fn parse_tokens(query: &str, tokens: Vec<Placed>) -> Result<Expr, ParseError> {
+    let mut parser = Parser { query, tokens, at: 0, nesting: 0 };
     if parser.peek() == &Token::End {
         return Err(parser.error(parser.position(), "no expression found in input"));
     }
@@ -192,7 +219,7 @@ impl Parser<'_> {
 
     /// An expression whose operators all bind at least as tight as `min_precedence`.
     fn expression(&mut self, min_precedence: u8) -> Result<Expr, ParseError> {
-        let mut lhs = self.nested(Self::unary)?;
+        let mut lhs = self.unary()?;
         while let Some(op) = self.peek_operator().filter(|op| op.precedence() >= min_precedence) {
             self.advance();
             let (return_bool, matching) = self.binary_modifiers(op)?;
@@ -284,101 +311,6 @@ impl Parser<'_> {
         self.node(ExprKind::Matrix(MatrixSelector { selector, range }), position)
     }
 
-    fn offset_modifier(&mut self, mut expr: Expr) -> Result<Expr, ParseError> {
-        let keyword = self.position();
-        self.advance();
-        let offset = self.offset_duration()?;
-        let end = self.last_position();
-        let Some(time) = time_modifiers(&mut expr) else {
-            return Err(self.error(
-                expr.position,
-                "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery",
-            ));
-        };
-        if time.offset.is_some() {
-            return Err(self.error(keyword, "offset may not be set multiple times"));
-        }
-        time.offset = Some(offset);
-        Ok(extend_to(expr, end))
-    }
-
-    fn at_modifier(&mut self, mut expr: Expr) -> Result<Expr, ParseError> {
-        let sign_place = self.position();
-        self.advance();
-        let at = self.at_time()?;
-        let end = self.last_position();
-        let Some(time) = time_modifiers(&mut expr) else {
-            return Err(self.error(
-                expr.position,
-                "@ modifier must be preceded by an instant vector selector or range vector selector or a subquery",
-            ));
-        };
-        if time.at.is_some() {
-            return Err(self.error(sign_place, "@ <timestamp> may not be set multiple times"));
-        }
-        time.at = Some(at);
-        Ok(extend_to(expr, end))
-    }
-
-    fn at_time(&mut self) -> Result<At, ParseError> {
-        for (name, at) in [("start", At::Start), ("end", At::End)] {
-            if self.take_keyword(name) {
-                self.expect(&Token::LeftParen, "@", "\"(\"")?;
-                self.expect(&Token::RightParen, "@", "\")\"")?;
-                return Ok(at);
-            }
-        }
-        let start = self.position();
-        let seconds = self.signed_number("@", "timestamp")?;
-        let ms = (seconds * 1000.0).round();
-        // The bounds are those of i64 as floats; the upper one itself is already outside.
-        if !(ms >= i64::MIN as f64 && ms < i64::MAX as f64) {
-            let message = format!("timestamp out of bounds for @ modifier: {seconds:.6}");
-            return Err(self.error(start.to(self.last_position()), message));
-        }
-        Ok(At::TimeMs(ms as i64))
-    }
-
-    fn signed_number(&mut self, context: &str, expected: &str) -> Result<f64, ParseError> {
-        let negative = match self.peek() {
-            Token::Operator(BinaryOp::Sub) => Some(true),
-            Token::Operator(BinaryOp::Add) => Some(false),
-            _ => None,
-        };
-        if negative.is_some() {
-            self.advance();
-        }
-        let value = match *self.peek() {
-            Token::Number(value) => value,
-            Token::Duration(ms) => ms as f64 / 1000.0,
-            _ => return Err(self.unexpected(context, expected)),
-        };
-        self.advance();
-        Ok(if negative == Some(true) { -value } else { value })
-    }
-
-    fn extension_modifier(&mut self, mut expr: Expr, extension: Extension) -> Result<Expr, ParseError> {
-        let keyword = self.position();
-        self.advance();
-        let name = match extension {
-            Extension::Anchored => "anchored",
-            Extension::Smoothed => "smoothed",
-        };
-        let selector = match &mut expr.kind {
-            ExprKind::Vector(selector) => selector,
-            ExprKind::Matrix(matrix) => &mut matrix.selector,
-            _ => {
-                let message = format!("{name} modifier must be preceded by an instant or range selector");
-                return Err(self.error(expr.position, message));
-            }
-        };
-        if selector.extension.is_some_and(|e| e != extension) {
-            return Err(self.error(keyword, "anchored and smoothed modifiers cannot be used together"));
-        }
-        selector.extension = Some(extension);
-        Ok(extend_to(expr, keyword))
-    }
-
     fn primary(&mut self) -> Result<Expr, ParseError> {
         let position = self.position();
         match self.peek().clone() {
@@ -419,12 +351,9 @@ impl Parser<'_> {
         if paren_follows {
             return self.call(&word);
         }
-        const NEVER_A_METRIC: [&str; 7] = ["bool", "on", "ignoring", "group_left", "group_right", "atan2", "offset"];
-        if NEVER_A_METRIC.iter().any(|k| word.eq_ignore_ascii_case(k)) && second != &Token::LeftBrace {
-            let is_offset_alone = word.eq_ignore_ascii_case("offset");
-            if !is_offset_alone {
-                return Err(self.unexpected("", ""));
-            }
+        const NEVER_A_METRIC: [&str; 6] = ["bool", "on", "ignoring", "group_left", "group_right", "atan2"];
+        if NEVER_A_METRIC.iter().any(|keyword| word.eq_ignore_ascii_case(keyword)) {
+            return Err(self.unexpected("", ""));
         }
         let start = self.position();
         self.advance();
@@ -498,24 +427,6 @@ impl Parser<'_> {
             }
         }
     }
-}
-
-/// The place for `offset` and `@` of a selector or subquery.
-fn time_modifiers(expr: &mut Expr) -> Option<&mut TimeModifiers> {
-    match &mut expr.kind {
-        ExprKind::Vector(selector) => Some(&mut selector.time),
-        ExprKind::Matrix(matrix) => Some(&mut matrix.selector.time),
-        ExprKind::Subquery(subquery) => Some(&mut subquery.time),
-        _ => None,
-    }
-}
-
-fn extend_to(mut expr: Expr, end: PositionRange) -> Expr {
-    expr.position = expr.position.to(end);
-    if let ExprKind::Vector(selector) = &mut expr.kind {
-        selector.position = expr.position;
-    }
-    expr
 }
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ struct Runner {
 impl Runner {
     fn kind_of(&self, expr: &Expr) -> Kind {
         let stable = Engine::new(EngineOptions::default());
-        if stable.check_experimental(expr).is_err() {
+        if self.storage.lacks_start_timestamps || stable.check_experimental(expr).is_err() {
             return Kind::Experimental;
         }
         let holds_histograms = |selector: &super::VectorSelector| {

@@ -17,6 +17,8 @@ pub(super) struct Load {
     pub step: i64,
     /// `load_with_nhcb`: classic histograms are also stored as native ones with custom buckets.
     pub with_custom_buckets: bool,
+    /// Some line was `series@st …`.
+    pub has_start_timestamps: bool,
     pub series: Vec<(Labels, Vec<Option<SeriesValue>>)>,
 }
 
@@ -132,10 +134,12 @@ fn parse_load(line: &str, body: &[&str]) -> Result<Load, String> {
     };
     let step = duration(words.next().unwrap_or(""))?;
     let mut series: Vec<(Labels, Vec<Option<SeriesValue>>)> = Vec::new();
+    let mut has_start_timestamps = false;
     for line in body {
         let (name, values) = split_series(line);
         // Start timestamps of the series in the next line; the store has no place for them.
         if name.ends_with("@st") {
+            has_start_timestamps = true;
             continue;
         }
         let labels = parse_series_labels(name).map_err(|e| e.to_string())?;
@@ -145,7 +149,7 @@ fn parse_load(line: &str, body: &[&str]) -> Result<Load, String> {
             None => series.push((labels, values)),
         }
     }
-    Ok(Load { step, with_custom_buckets, series })
+    Ok(Load { step, with_custom_buckets, has_start_timestamps, series })
 }
 
 /// Takes the next word off a text.

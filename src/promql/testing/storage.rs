@@ -15,6 +15,8 @@ use crate::storage::{Select, SelectError, SeriesData, SeriesSet};
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStorage {
     series: BTreeMap<Labels, SeriesData>,
+    /// Whether a script gave start timestamps, which are not kept.
+    pub(super) lacks_start_timestamps: bool,
 }
 
 /// Counts of one classic histogram at one time.
@@ -48,6 +50,7 @@ impl MemoryStorage {
 
     /// Runs a `load` command.
     pub(super) fn load(&mut self, load: &Load) -> Result<(), String> {
+        self.lacks_start_timestamps |= load.has_start_timestamps;
         let mut classics: BTreeMap<(Labels, i64), ClassicAt> = BTreeMap::new();
         for (labels, values) in &load.series {
             for (index, value) in values.iter().enumerate() {

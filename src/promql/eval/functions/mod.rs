@@ -109,7 +109,11 @@ impl Evaluator<'_> {
 
     /// One number of each native histogram; floats are passed over.
     fn histogram_number(&mut self, call: &Call, grid: &Grid) -> Result<Vec<Series>, QueryError> {
-        let series = self.vector(&call.args[0], grid)?;
+        let wants_no_buckets = matches!(
+            call.function.id,
+            FunctionId::HistogramAvg | FunctionId::HistogramCount | FunctionId::HistogramSum
+        );
+        let series = self.vector_with_resets(&call.args[0], grid, wants_no_buckets)?;
         let mut out = Vec::with_capacity(series.len());
         for one in series {
             let mut points = Points::default();

@@ -22,6 +22,23 @@ impl Entry {
 }
 
 pub(super) fn count(call: &WindowCall, window: &Window<'_>) -> Option<Output> {
+    if window.histograms.is_empty() && call.extension.is_none() {
+        // Falls were found once for the whole series, so resets need not look at the samples again.
+        let count = match call.id {
+            FunctionId::Resets => window.falls.len(),
+            _ => window.floats.windows(2).filter(|pair| differ(pair[0].v, pair[1].v)).count(),
+        };
+        return Some(Output::Float(count as f64));
+    }
+    count_merged(call, window)
+}
+
+fn differ(a: f64, b: f64) -> bool {
+    a != b && !(a.is_nan() && b.is_nan())
+}
+
+/// Floats and histograms together, in the order of time.
+fn count_merged(call: &WindowCall, window: &Window<'_>) -> Option<Output> {
     let floats = window.floats.iter().enumerate().map(|(i, s)| Entry::Float(s.t.0, i));
     let histograms = window.times.iter().enumerate().map(|(i, (t, _))| Entry::Histogram(t.0, i));
     let mut entries: Vec<Entry> = floats.chain(histograms).collect();
@@ -37,7 +54,7 @@ pub(super) fn count(call: &WindowCall, window: &Window<'_>) -> Option<Output> {
     let differs = |pair: &[Entry]| match (pair[0], pair[1]) {
         (Entry::Float(_, a), Entry::Float(_, b)) => {
             let (a, b) = (window.floats[a].v, window.floats[b].v);
-            if call.id == FunctionId::Resets { b < a } else { a != b && !(a.is_nan() && b.is_nan()) }
+            if call.id == FunctionId::Resets { b < a } else { differ(a, b) }
         }
         (Entry::Histogram(_, a), Entry::Histogram(_, b)) => match call.id {
             FunctionId::Resets => window.histograms[b].detects_reset(&window.histograms[a]),

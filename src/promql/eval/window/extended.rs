@@ -10,7 +10,9 @@ use super::super::points::{Output, Points, Series};
 use super::super::selector::{PartitionPointLinear, sort_by_labels};
 use super::super::{Evaluator, shared};
 use super::{Whole, Window, WindowCall};
-use crate::model::{CounterResetHint, Sample, is_stale_nan};
+use std::sync::Arc;
+
+use crate::model::{CounterResetHint, FloatHistogram, Sample, TimestampMs, is_stale_nan};
 use crate::promql::ast::{Extension, VectorSelector};
 use crate::promql::error::QueryError;
 use crate::promql::functions::FunctionId;
@@ -157,52 +159,44 @@ impl Evaluator<'_> {
         let time = |step: usize| at.unwrap_or_else(|| grid.time(step)) - offset;
         let lookback = self.options.lookback_ms;
         let mut out = Vec::new();
+        let mut total = 0;
         let from = self.window_start(time(0), lookback);
         self.for_each_series(selector, from, time(grid.steps - 1) + lookback, |this, labels, data| {
             data.floats.retain(|s| !is_stale_nan(s.v));
             let unpacked: Vec<Sparse> = data.histograms.iter().map(|(_, h)| Sparse::from(&**h)).collect();
             let mut points = Points::default();
+            let (mut f_lo, mut f_hi, mut h_lo, mut h_hi) = (0, 0, 0, 0);
             for step in 0..grid.steps {
                 let now = time(step);
-                let in_reach = |t: i64| t >= this.window_start(now, lookback) && t <= now + lookback;
-                let floats: Vec<Sample> = data.floats.iter().filter(|s| in_reach(s.t.0)).copied().collect();
-                let histograms: Vec<usize> =
-                    (0..unpacked.len()).filter(|i| in_reach(data.histograms[*i].0.0)).collect();
-                match (floats.is_empty(), histograms.is_empty()) {
-                    (true, true) => {}
-                    (false, false) => this.notes.mixed_floats_histograms(selector.position, labels.metric_name()),
-                    (false, true) => {
-                        let after = floats.as_slice().partition_point_linear(|s| s.t.0 < now);
-                        match (after.checked_sub(1).map(|i| floats[i]), floats.get(after)) {
-                            (_, Some(exact)) if exact.t.0 == now => points.push_float(step, exact.v),
-                            (Some(a), Some(b)) => points.push_float(step, interpolate_floats(a, *b, now, false)),
-                            (Some(a), None) => points.push_float(step, a.v),
-                            (None, _) => {}
-                        }
+                let (first, last) = (this.window_start(now, lookback), now + lookback);
+                f_lo += data.floats[f_lo..].partition_point_linear(|s| s.t.0 < first);
+                f_hi += data.floats[f_hi..].partition_point_linear(|s| s.t.0 <= last);
+                h_lo += data.histograms[h_lo..].partition_point_linear(|(t, _)| t.0 < first);
+                h_hi += data.histograms[h_hi..].partition_point_linear(|(t, _)| t.0 <= last);
+                let floats = &data.floats[f_lo.min(f_hi)..f_hi];
+                let h_lo = h_lo.min(h_hi);
+                let value = match (floats.is_empty(), h_lo == h_hi) {
+                    (true, true) => None,
+                    (false, false) => {
+                        this.notes.mixed_floats_histograms(selector.position, labels.metric_name());
+                        None
                     }
-                    (true, false) => {
-                        let time_of = |i: usize| data.histograms[i].0.0;
-                        let after = histograms.as_slice().partition_point_linear(|i| time_of(*i) < now);
-                        match (after.checked_sub(1).map(|i| histograms[i]), histograms.get(after)) {
-                            (_, Some(exact)) if time_of(*exact) == now => {
-                                points.push(step, Output::Histogram(shared(&unpacked[*exact])));
-                            }
-                            (Some(a), Some(b)) => {
-                                let fraction = (now - time_of(a)) as f64 / (time_of(*b) - time_of(a)) as f64;
-                                let is_counter = unpacked[a].hint != CounterResetHint::Gauge;
-                                match interpolate_histograms(&unpacked[a], &unpacked[*b], fraction, is_counter) {
-                                    Ok(h) => points.push(step, Output::Histogram(shared(&h))),
-                                    Err(Incompatible) => {
-                                        this.notes.mixed_exponential_custom(selector.position, labels.metric_name());
-                                    }
-                                }
-                            }
-                            (Some(a), None) => points.push(step, Output::Histogram(shared(&unpacked[a]))),
-                            (None, _) => {}
+                    (false, true) => smoothed_float(floats, now).map(Output::Float),
+                    (true, false) => match smoothed_histogram(&data.histograms[h_lo..h_hi], &unpacked[h_lo..h_hi], now)
+                    {
+                        Ok(histogram) => histogram.map(|h| Output::Histogram(shared(&h))),
+                        Err(Incompatible) => {
+                            this.notes.mixed_exponential_custom(selector.position, labels.metric_name());
+                            None
                         }
-                    }
+                    },
+                };
+                if let Some(value) = value {
+                    points.push(step, value);
                 }
             }
+            total += points.weight();
+            this.check_samples(total)?;
             if !points.is_empty() {
                 out.push(Series { labels, drop_name: false, points });
             }
@@ -210,5 +204,38 @@ impl Evaluator<'_> {
         })?;
         sort_by_labels(&mut out);
         Ok(out)
+    }
+}
+
+/// The value at `now` on the line through the samples around it; after the last sample its value, before the first
+/// nothing.
+fn smoothed_float(floats: &[Sample], now: i64) -> Option<f64> {
+    let after = floats.partition_point(|s| s.t.0 < now);
+    match (after.checked_sub(1).map(|i| floats[i]), floats.get(after)) {
+        (_, Some(exact)) if exact.t.0 == now => Some(exact.v),
+        (Some(a), Some(b)) => Some(interpolate_floats(a, *b, now, false)),
+        (Some(a), None) => Some(a.v),
+        (None, _) => None,
+    }
+}
+
+/// As [`smoothed_float`] for histograms.
+fn smoothed_histogram(
+    times: &[(TimestampMs, Arc<FloatHistogram>)],
+    histograms: &[Sparse],
+    now: i64,
+) -> Result<Option<Sparse>, Incompatible> {
+    let time = |i: usize| times[i].0.0;
+    let after = times.partition_point(|(t, _)| t.0 < now);
+    let exact = histograms.get(after).filter(|_| time(after) == now);
+    match (after.checked_sub(1), histograms.get(after)) {
+        (_, Some(_)) if exact.is_some() => Ok(exact.cloned()),
+        (Some(before), Some(b)) => {
+            let a = &histograms[before];
+            let fraction = (now - time(before)) as f64 / (time(after) - time(before)) as f64;
+            interpolate_histograms(a, b, fraction, a.hint != CounterResetHint::Gauge).map(Some)
+        }
+        (Some(before), None) => Ok(histograms.get(before).cloned()),
+        (None, _) => Ok(None),
     }
 }

@@ -146,6 +146,15 @@ impl Last<'_> {
     }
 }
 
+/// The change between two samples, per second for `irate`; after a reset a counter has grown from zero.
+fn instant_change(is_rate: bool, from: i64, before: f64, to: i64, after: f64) -> Option<f64> {
+    if from == to {
+        return None;
+    }
+    let change = if is_rate && after < before { after } else { after - before };
+    Some(if is_rate { change / ((to - from) as f64 / 1000.0) } else { change })
+}
+
 pub(super) fn last_two(
     call: &WindowCall,
     whole: &Whole,
@@ -154,6 +163,9 @@ pub(super) fn last_two(
 ) -> Option<Output> {
     let at = call.all_args;
     let is_rate = call.id == FunctionId::Irate;
+    if let ([.., before, after], []) = (window.floats, window.histograms) {
+        return instant_change(is_rate, before.t.0, before.v, after.t.0, after.v).map(Output::Float);
+    }
     let floats = window.floats.iter().rev().take(2).map(|s| Last::Float(s.t.0, s.v));
     let times = window.times.iter().rev().map(|(t, _)| t.0);
     let histograms = times.zip(window.histograms.iter().rev()).take(2).map(|(t, h)| Last::Histogram(t, h));
@@ -166,18 +178,16 @@ pub(super) fn last_two(
     }
     let seconds = interval as f64 / 1000.0;
     match (before, after) {
-        (Last::Float(_, before), Last::Float(_, after)) => {
-            // After a reset the counter has grown from zero.
-            let change = if is_rate && after < before { *after } else { after - before };
-            Some(Output::Float(if is_rate { change / seconds } else { change }))
+        (Last::Float(from, before), Last::Float(to, after)) => {
+            instant_change(is_rate, *from, *before, *to, *after).map(Output::Float)
         }
         (Last::Histogram(_, before), Last::Histogram(_, after)) => {
             let is_gauge = |h: &Sparse| h.hint == CounterResetHint::Gauge;
-            if is_rate && (is_gauge(before) || is_gauge(after)) {
-                notes.not_a_counter(at, &whole.name);
-            }
-            if !is_rate && !(is_gauge(before) && is_gauge(after)) {
-                notes.not_a_gauge(at, &whole.name);
+            let gauges = [before, after].into_iter().filter(|h| is_gauge(h)).count();
+            match (is_rate, gauges) {
+                (true, 1..) => notes.not_a_counter(at, &whole.name),
+                (false, 0 | 1) => notes.not_a_gauge(at, &whole.name),
+                _ => {}
             }
             let mut change = (*after).clone();
             if !is_rate || !after.detects_reset(before) {

@@ -1,0 +1,65 @@
+//! The `api:` and `probe:` sections.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde::Deserialize;
+
+use super::auth::{AuthConfig, check_exposure};
+use crate::model::{HumanDuration, Problem};
+
+/// The listener with the page and the APIs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address to listen on; default `127.0.0.1:6440`. An address beyond loopback needs `auth`.
+    pub listen: SocketAddr,
+    pub auth: AuthConfig,
+    pub query: QueryConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { listen: (Ipv4Addr::LOCALHOST, 6440).into(), auth: AuthConfig::default(), query: QueryConfig::default() }
+    }
+}
+
+/// Limits of PromQL queries that come in over HTTP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueryConfig {
+    /// A query is ended after this time; default 30s. A smaller `timeout` parameter wins.
+    pub timeout: HumanDuration,
+    /// Queries that run at once; default 4. Others wait for their timeout at most.
+    pub max_concurrency: usize,
+    /// Samples a query may load; default 20 million.
+    pub max_samples: usize,
+}
+
+impl Default for QueryConfig {
+    fn default() -> Self {
+        Self { timeout: HumanDuration::secs(30), max_concurrency: 4, max_samples: 20_000_000 }
+    }
+}
+
+/// A second listener for kubelet probes and a scraper: `/livez`, `/readyz`, `/metrics`, without authentication.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProbeConfig {
+    /// Address to listen on; off by default.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Config {
+    /// Refuses an open door, and limits of zero.
+    pub fn validate(&self, at: &str, problems: &mut Vec<Problem>) {
+        check_exposure(&format!("{at}.listen"), self.listen, &self.auth, problems);
+        let zero = [
+            ("query.timeout", self.query.timeout.as_ms() == 0),
+            ("query.max_concurrency", self.query.max_concurrency == 0),
+            ("query.max_samples", self.query.max_samples == 0),
+        ];
+        for (key, _) in zero.iter().filter(|(_, is_zero)| *is_zero) {
+            problems.push(Problem::new(format!("{at}.{key}"), "must be greater than zero"));
+        }
+    }
+}

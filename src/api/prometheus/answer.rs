@@ -1,0 +1,155 @@
+//! The JSON envelope of Prometheus' API, its error types, and the numbers as it writes them.
+
+use std::io::Write;
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::model::TimestampMs;
+
+/// An error in the form Prometheus' clients know.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    kind: &'static str,
+    message: String,
+}
+
+impl ApiError {
+    /// 400: the request is wrong.
+    pub fn bad_data(message: String) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, kind: "bad_data", message }
+    }
+
+    /// 400: one parameter is wrong.
+    pub fn bad_param(name: &str, reason: String) -> Self {
+        Self::bad_data(format!("invalid parameter {name:?}: {reason}"))
+    }
+
+    /// 422: the query was understood and could not be run.
+    pub fn execution(message: String) -> Self {
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, kind: "execution", message }
+    }
+
+    /// 503: the query took too long.
+    pub fn timeout(message: String) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, kind: "timeout", message }
+    }
+
+    /// 503: the client went away.
+    pub fn canceled(message: String) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, kind: "canceled", message }
+    }
+
+    /// 500: our fault.
+    pub fn internal(message: String) -> Self {
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "internal", message }
+    }
+
+    /// 404: nothing of that name.
+    pub fn not_found(message: String) -> Self {
+        Self { status: StatusCode::NOT_FOUND, kind: "not_found", message }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({ "status": "error", "errorType": self.kind, "error": self.message });
+        (self.status, axum::Json(body)).into_response()
+    }
+}
+
+/// Answers paths below `/api/v1` that do not exist.
+pub async fn no_such_path(uri: axum::http::Uri) -> ApiError {
+    ApiError::not_found(format!("no such API path: {}", uri.path()))
+}
+
+/// A successful answer with data, and the annotations of a query.
+pub fn success(data: impl Serialize, warnings: &[String], infos: &[String]) -> Response {
+    #[derive(Serialize)]
+    struct Envelope<'a, T> {
+        status: &'static str,
+        data: T,
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        warnings: &'a [String],
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        infos: &'a [String],
+    }
+    axum::Json(Envelope { status: "success", data, warnings, infos }).into_response()
+}
+
+/// A successful answer whose `data` is JSON already.
+pub fn success_raw(data: &[u8], warnings: &[String], infos: &[String]) -> Response {
+    let mut body = Vec::with_capacity(data.len() + 64);
+    body.extend_from_slice(br#"{"status":"success","data":"#);
+    body.extend_from_slice(data);
+    for (name, list) in [("warnings", warnings), ("infos", infos)] {
+        if !list.is_empty() {
+            let json = serde_json::to_string(list).expect("strings are JSON");
+            body.extend_from_slice(format!(r#","{name}":{json}"#).as_bytes());
+        }
+    }
+    body.push(b'}');
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Writes a float as Go's `strconv.FormatFloat(v, 'f', -1, 64)`: shortest digits, never an exponent.
+pub fn write_f64(out: &mut Vec<u8>, v: f64) {
+    let special = match v {
+        v if v.is_nan() => Some("NaN"),
+        f64::INFINITY => Some("+Inf"),
+        f64::NEG_INFINITY => Some("-Inf"),
+        _ => None,
+    };
+    match special {
+        Some(text) => out.extend_from_slice(text.as_bytes()),
+        // Rust's `Display` for floats has the shortest digits that read back and no exponent either.
+        None => write!(out, "{v}").expect("writing to memory cannot fail"),
+    }
+}
+
+/// Writes a time as seconds with up to three decimals, as Prometheus does.
+pub fn write_time(out: &mut Vec<u8>, t: TimestampMs) {
+    let (sign, ms) = if t.0 < 0 { ("-", t.0.unsigned_abs()) } else { ("", t.0.unsigned_abs()) };
+    let (secs, frac) = (ms / 1000, ms % 1000);
+    let written = match frac {
+        0 => write!(out, "{sign}{secs}"),
+        frac => write!(out, "{sign}{secs}.{frac:03}"),
+    };
+    written.expect("writing to memory cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn float(v: f64) -> String {
+        let mut out = Vec::new();
+        write_f64(&mut out, v);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn floats_are_written_as_go_writes_them() {
+        for (v, text) in [
+            (0.1, "0.1"),
+            (1e21, "1000000000000000000000"),
+            (1e-7, "0.0000001"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NAN, "NaN"),
+            (-0.0, "-0"),
+        ] {
+            assert_eq!(float(v), text);
+        }
+    }
+
+    #[test]
+    fn times_have_three_decimals_or_none() {
+        for (ms, text) in [(1_435_781_451_781, "1435781451.781"), (1_000, "1"), (1_050, "1.050"), (-500, "-0.500")] {
+            let mut out = Vec::new();
+            write_time(&mut out, TimestampMs(ms));
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The Prometheus HTTP API, enough that Grafana's Prometheus data source, promtool and curl work on the agent itself.
+//!
+//! In:  `GET` and `POST` (form) requests under `/api/v1`.   Out: Prometheus' JSON envelope and status codes.
+//! Always: errors carry `errorType`; a query stops when its client goes away or its time is up.
+//! Limits: `api.query.max_concurrency` queries at once (others wait), `timeout`, samples and series per query.
+
+mod answer;
+mod labels;
+mod params;
+mod query;
+mod rules;
+mod status;
+
+use axum::Router;
+use axum::routing::get;
+
+use super::State;
+
+pub use answer::{ApiError, write_f64};
+
+/// The routes below `/api/v1`.
+pub fn router() -> Router<State> {
+    Router::new()
+        .route("/query", get(query::instant).post(query::instant))
+        .route("/query_range", get(query::range).post(query::range))
+        .route("/query_exemplars", get(query::exemplars).post(query::exemplars))
+        .route("/format_query", get(query::format).post(query::format))
+        .route("/series", get(labels::series).post(labels::series))
+        .route("/labels", get(labels::names).post(labels::names))
+        .route("/label/{name}/values", get(labels::values))
+        .route("/metadata", get(labels::metadata))
+        .route("/rules", get(rules::rules))
+        .route("/alerts", get(rules::alerts))
+        .route("/targets", get(status::targets))
+        .route("/capacity", get(status::capacity))
+        .route("/status/buildinfo", get(status::build_info))
+        .route("/status/runtimeinfo", get(status::runtime_info))
+        .route("/status/flags", get(status::flags))
+        .fallback(answer::no_such_path)
+}

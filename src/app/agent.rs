@@ -1,0 +1,326 @@
+//! The running agent: which tasks there are in which role, and in which order they stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::arrivals::Announced;
+use super::intake::{self, IntakeError};
+use super::judge::{Judge, JudgeStats};
+use super::metrics::Bridge;
+use super::onward::{self, KeepAndForward};
+use super::origin::Origin;
+use super::own_series::OwnSeries;
+use super::reload::{Reload, ReloadStats};
+use super::routes::notify_settings;
+use super::tasks::{Stage, Stages};
+use super::views;
+use crate::api::{self, Auth, Health};
+use crate::clock::Clock;
+use crate::config::{Config, Role};
+use crate::forward::{ForwardError, Forwarder, PointForwarder};
+use crate::model::{METRIC_NAME, MatchOp};
+use crate::notify::runner::{Runner, Terminal};
+use crate::promql::{Engine, EngineOptions};
+use crate::receive::identity::Local;
+use crate::receive::scrape::Keep;
+use crate::rules::{self, Rules};
+use crate::storage::{Append, Select};
+use crate::telemetry::{Telemetry, TelemetryError};
+use crate::tsdb::{self, Tsdb};
+
+/// Batches of alerts that may wait for the notifier.
+const ALERTS_QUEUE: usize = 64;
+/// How often the store drops what is older than its retention.
+const MAINTENANCE_MS: i64 = 60_000;
+/// How often headroom is written as series.
+const CAPACITY_MS: i64 = 60_000;
+/// 25.7 engines export every 30 s, the slowest source there is by default.
+const SLOWEST_SOURCE_MS: i64 = 30_000;
+
+/// Why the agent did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    #[error("failed to open the store in `{}` (`storage.path`)", path.display())]
+    Store { path: std::path::PathBuf, source: tsdb::OpenError },
+    #[error("failed to create the folder `{}` (`storage.path`)", path.display())]
+    Folder { path: std::path::PathBuf, source: std::io::Error },
+    #[error("the rules cannot be used")]
+    Rules(#[from] rules::LoadError),
+    #[error("the routes cannot be used:\n{0}")]
+    Routes(String),
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
+    #[error("failed to open the outbox `{}` (in `storage.path`)", path.display())]
+    Outbox { path: std::path::PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    #[error("failed to listen on `{endpoint}` (`{key}`)")]
+    Listen { key: &'static str, endpoint: SocketAddr, source: std::io::Error },
+    #[error("{0}")]
+    Auth(String),
+}
+
+/// Addresses that were really bound; port 0 in the configuration takes a free one.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    pub api: SocketAddr,
+    pub otlp_grpc: Option<SocketAddr>,
+    pub otlp_http: Option<SocketAddr>,
+}
+
+/// A running agent.
+pub struct App {
+    stages: Stages,
+    addresses: Addresses,
+    store: Arc<Tsdb>,
+    telemetry: Telemetry,
+}
+
+impl App {
+    /// Opens the store, takes every port and starts the tasks of the configured role.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running then.
+    pub async fn start(config: Config, origin: Origin, clock: Clock) -> Result<Self, StartError> {
+        let local = Local::from_env(host_name(), |name| std::env::var(name).ok());
+        let telemetry = Telemetry::start(&config.telemetry, local.instance())?;
+        let bridge = Arc::new(Bridge::new(telemetry.meter()));
+        let store = open_store(&config).await?;
+        bridge.add(store.clone());
+        let health = Arc::new(Health::default());
+        let options = EngineOptions { max_samples: config.api.query.max_samples, ..EngineOptions::default() };
+        let engine = Arc::new(Engine::new(options));
+        let set = config.rules.load(origin.base(), &config.thresholds)?;
+        let reload_stats = Arc::new(ReloadStats::default());
+        bridge.add(reload_stats.clone());
+
+        let arrivals = Announced::new(store.clone() as Arc<dyn Append>, clock.clone());
+        let forwarder = match &config.forward.otlp {
+            Some(otlp) => Some(Forwarder::new(otlp)?),
+            None => None,
+        };
+        let mut forwarding = Stage::new("forward");
+        if let Some(forwarder) = &forwarder {
+            bridge.add(Arc::new(forwarder.clone()));
+            let (task, stop, now) = (forwarder.clone(), forwarding.stop(), clock.clone());
+            forwarding.spawn("forward", async move { task.run(stop.cancelled_owned(), || now.now()).await });
+        }
+        let kept: Arc<dyn Append> = Arc::new(arrivals.clone());
+        let (points, gathered, onward): (Arc<dyn Append>, Arc<dyn Append>, _) = match (config.role, &forwarder) {
+            (Role::Sidecar, Some(f)) => {
+                let points = Arc::new(PointForwarder(f.clone()));
+                (points.clone(), points, Some(onward::requests_without_metrics(f)))
+            }
+            (Role::All | Role::Gateway, Some(f)) => {
+                let both = KeepAndForward { store: kept.clone(), forwarder: PointForwarder(f.clone()) };
+                (kept, Arc::new(both), Some(onward::requests(f)))
+            }
+            (_, None) => (kept.clone(), kept, None),
+        };
+        let mut receivers = Stage::new("receivers");
+        let intake = intake::Settings {
+            config: &config,
+            clock: clock.clone(),
+            local: local.clone(),
+            store: points,
+            gathered: gathered.clone(),
+            onward,
+            used: Keep::used(families_read(&set)),
+            bridge: &bridge,
+        };
+        let received = intake::start(intake, &mut receivers).await?;
+
+        let own = OwnSeries::new(&config, &local, bridge.clone());
+        let mut judging = Stage::new("judge");
+        let mut notifying = Stage::new("notify");
+        let mut more = api::page::router();
+        let mut views = views::Judged::default();
+        if config.role == Role::Sidecar {
+            // Nothing is judged here, so the agent's own numbers go to whoever judges.
+            reload_stats.invalid.set(f64::from(u8::from(origin.load().is_err())));
+            let (interval_ms, stop) = (config.rules.interval.as_ms(), judging.stop());
+            judging.spawn("own series", own.send(gathered, clock.clone(), interval_ms, stop));
+        } else {
+            let settings = Arc::new(notify_settings(&config).map_err(StartError::Routes)?);
+            let outbox = config.storage.path.join("notify.redb");
+            let terminal: Terminal = Arc::new(Mutex::new(std::io::stdout()));
+            let opened = Runner::open(settings, Some(&outbox), clock.clone(), terminal, fastrand::u64(..));
+            let (runner, notify) =
+                opened.map_err(|source| StartError::Outbox { path: outbox.clone(), source: Box::new(source) })?;
+            bridge.add(runner.stats());
+            let (alerts, alerts_out) = mpsc::channel(ALERTS_QUEUE);
+            let stop = notifying.stop();
+            notifying.spawn("notify", runner.run(alerts_out, stop));
+            more = more.merge(api::alertmanager::router(notify.clone()));
+
+            let external_url = config.external_url.clone().unwrap_or_default();
+            let settings = config.rules.settings(&external_url, engine.options().lookback_ms);
+            let interval_ms = settings.interval_ms;
+            let mut rules = Rules::new(set, settings, engine.clone());
+            match rules.restore(clock.now(), &*store) {
+                Ok(0) => {}
+                Ok(alerts) => info!(alerts, "took up the alerts from before the restart"),
+                Err(error) => warn!(%error, "the alerts from before the restart could not be read"),
+            }
+            bridge.add(rules.stats());
+            let rules = Arc::new(Mutex::new(rules));
+            let judge_stats = Arc::new(JudgeStats::default());
+            bridge.add(judge_stats.clone());
+            let slowest = config.receive.scrape.interval.as_ms().max(SLOWEST_SOURCE_MS);
+            let judge = Judge {
+                clock: clock.clone(),
+                rules: rules.clone(),
+                store: store.clone(),
+                arrivals,
+                own,
+                alerts,
+                notify: notify.clone(),
+                health: health.clone(),
+                stats: judge_stats,
+                interval_ms,
+                sources_ready_at: clock.now().plus_ms(2 * slowest),
+                failing: Mutex::default(),
+            };
+            let stop = judging.stop();
+            judging.spawn("rules", judge.run(stop));
+            let capacity = views::Capacity::new(&config, clock.clone(), store.clone(), engine.clone());
+            let stop = judging.stop();
+            judging.spawn("capacity", capacity.clone().run(CAPACITY_MS, stop));
+            views = views::Judged::new(rules.clone(), capacity);
+            let reload =
+                Reload { origin, config: config.clone(), rules, notify, clock: clock.clone(), stats: reload_stats };
+            let stop = judging.stop();
+            judging.spawn("reload", reload.run(stop));
+        }
+
+        let state = api::State::new(api::Shared {
+            storage: store.clone() as Arc<dyn Select>,
+            engine,
+            clock: clock.clone(),
+            query: config.api.query.clone(),
+            query_slots: Arc::new(Semaphore::new(config.api.query.max_concurrency)),
+            health: health.clone(),
+            metrics_page: views::metrics_page(telemetry.clone(), bridge),
+            rules: views.rules,
+            alerts: views.alerts,
+            targets: views::targets(received.scrapes, clock.clone()),
+            capacity: views.capacity,
+        });
+        let mut serving = Stage::new("api");
+        let auth = Auth::load(&config.api.auth).map_err(StartError::Auth)?;
+        let router = api::router(state.clone(), auth, more);
+        let api = serve("api.listen", config.api.listen, router, &mut serving).await?;
+        if let Some(listen) = config.probe.listen {
+            serve("probe.listen", listen, api::probe_router(state), &mut serving).await?;
+        }
+        let stop = serving.stop();
+        serving.spawn("maintenance", maintain(store.clone(), clock, stop));
+        health.set_ready(true);
+
+        let mut stages = Stages::default();
+        for stage in [receivers, judging, notifying, forwarding, serving] {
+            stages.push(stage);
+        }
+        let addresses = Addresses { api, otlp_grpc: received.otlp_grpc, otlp_http: received.otlp_http };
+        let Addresses { otlp_grpc, otlp_http, .. } = addresses;
+        info!(role = ?config.role, %api, ?otlp_grpc, ?otlp_http, "ready");
+        Ok(Self { stages, addresses, store, telemetry })
+    }
+
+    /// The addresses that were really bound.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// The store, for reading its counts.
+    pub fn store(&self) -> &Arc<Tsdb> {
+        &self.store
+    }
+
+    /// Completes with the name of a task that ended although nobody asked it to.
+    pub async fn failed(&mut self) -> &'static str {
+        self.stages.first_unexpected_end().await
+    }
+
+    /// Stops receiving, finishes what was accepted, and closes the store; returns the tasks that ran past `grace`.
+    pub async fn stop(self, grace: Duration) -> Vec<&'static str> {
+        let unfinished = self.stages.stop(grace).await;
+        let (store, telemetry) = (self.store, self.telemetry);
+        let closing = tokio::task::spawn_blocking(move || {
+            store.flush_and_close();
+            telemetry.shutdown();
+        });
+        if let Err(error) = closing.await {
+            error!(%error, "closing the store ended in a panic");
+        }
+        unfinished
+    }
+}
+
+async fn open_store(config: &Config) -> Result<Arc<Tsdb>, StartError> {
+    let s = config.storage.clone();
+    // A sidecar forwards; what it keeps for a moment needs no log.
+    let dir = (config.role != Role::Sidecar).then(|| s.path.join("wal"));
+    let settings = tsdb::Settings::new(dir, &s.tsdb, &s.wal, &s.limits);
+    std::fs::create_dir_all(&s.path).map_err(|source| StartError::Folder { path: s.path.clone(), source })?;
+    let opened = tokio::task::spawn_blocking(move || Tsdb::open(settings)).await;
+    match opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(source) => Err(StartError::Store { path: s.path, source }),
+    }
+}
+
+/// Names of the metrics that the rules read.
+fn families_read(set: &rules::RuleSet) -> Vec<String> {
+    let matchers = set.rules.iter().flat_map(|rule| &rule.selectors).flat_map(|reads| &reads.matchers);
+    matchers.filter(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal).map(|m| m.value.clone()).collect()
+}
+
+/// The host's name; in a pod that is the pod's name too.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+async fn serve(
+    key: &'static str,
+    endpoint: SocketAddr,
+    router: axum::Router,
+    stage: &mut Stage,
+) -> Result<SocketAddr, StartError> {
+    let failed = |source| StartError::Listen { key, endpoint, source };
+    let listener = TcpListener::bind(endpoint).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let stop = stage.stop();
+    stage.spawn(key, async move {
+        let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await;
+        if let Err(error) = served {
+            error!(key, %error, "a listener failed");
+        }
+    });
+    Ok(bound)
+}
+
+async fn maintain(store: Arc<Tsdb>, clock: Clock, stop: CancellationToken) {
+    loop {
+        let at = clock.now().plus_ms(MAINTENANCE_MS);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = clock.sleep_until(at) => {}
+        }
+        let (store, now) = (store.clone(), clock.now());
+        if let Err(error) = tokio::task::spawn_blocking(move || store.maintain(now)).await {
+            error!(%error, "maintenance of the store ended in a panic");
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! Asks the engine what no metric tells: health, version, actor hosts, pools.

@@ -1,1 +1,0 @@
-//! Reads CPU, memory and disk of the engine from the host.

@@ -1,0 +1,617 @@
+//! OTLP/JSON into the same messages as protobuf.
+//!
+//! In:  the JSON body of a request.   Out: the message, and how many items in it could not be read.
+//! Always: a bad data point, span or log record costs itself only; what is absent or `null` has its default.
+//! Accepted beyond the specification, because senders do it: 64-bit integers as numbers or strings, enumerations
+//! by name, `"NaN"` and `"Infinity"`, identifiers in base64, field names with underscores, unknown fields.
+//! Source: OpenTelemetry protocol specification, "JSON Protobuf Encoding".
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList, any_value,
+};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1 as m;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span};
+use serde_json::{Map, Value};
+
+/// The deepest nesting of attribute values; deeper ones make their item unreadable.
+const DEPTH_MAX: usize = 64;
+
+/// A body that is no request at all.
+#[derive(Debug, thiserror::Error)]
+pub enum JsonError {
+    #[error("the body is not JSON: {0}")]
+    Syntax(#[from] serde_json::Error),
+    #[error("the body is not a JSON object with a list `{list}`")]
+    Shape { list: &'static str },
+}
+
+/// A message with what of it could not be read.
+#[derive(Debug)]
+pub struct Decoded<T> {
+    pub request: T,
+    /// Data points, spans or log records that were left out.
+    pub skipped: u64,
+    /// Why the first of them was.
+    pub example: Option<String>,
+}
+
+/// Reads a metrics request.
+pub fn metrics(body: &[u8]) -> Result<Decoded<ExportMetricsServiceRequest>, JsonError> {
+    decode(body, "resourceMetrics", |reader, resource| m::ResourceMetrics {
+        resource: reader.resource(resource),
+        scope_metrics: reader.items(resource, "scopeMetrics", |reader, scope| {
+            Ok(m::ScopeMetrics {
+                scope: reader.scope(scope),
+                metrics: reader.items(scope, "metrics", Reader::metric),
+                schema_url: text(scope, "schemaUrl").unwrap_or_default(),
+            })
+        }),
+        schema_url: text(resource, "schemaUrl").unwrap_or_default(),
+    })
+    .map(|d| d.map(|resource_metrics| ExportMetricsServiceRequest { resource_metrics }))
+}
+
+/// Reads a trace request.
+pub fn traces(body: &[u8]) -> Result<Decoded<ExportTraceServiceRequest>, JsonError> {
+    decode(body, "resourceSpans", |reader, resource| ResourceSpans {
+        resource: reader.resource(resource),
+        scope_spans: reader.items(resource, "scopeSpans", |reader, scope| {
+            Ok(ScopeSpans {
+                scope: reader.scope(scope),
+                spans: reader.items(scope, "spans", Reader::span),
+                schema_url: text(scope, "schemaUrl").unwrap_or_default(),
+            })
+        }),
+        schema_url: text(resource, "schemaUrl").unwrap_or_default(),
+    })
+    .map(|d| d.map(|resource_spans| ExportTraceServiceRequest { resource_spans }))
+}
+
+/// Reads a logs request.
+pub fn logs(body: &[u8]) -> Result<Decoded<ExportLogsServiceRequest>, JsonError> {
+    decode(body, "resourceLogs", |reader, resource| ResourceLogs {
+        resource: reader.resource(resource),
+        scope_logs: reader.items(resource, "scopeLogs", |reader, scope| {
+            Ok(ScopeLogs {
+                scope: reader.scope(scope),
+                log_records: reader.items(scope, "logRecords", Reader::log),
+                schema_url: text(scope, "schemaUrl").unwrap_or_default(),
+            })
+        }),
+        schema_url: text(resource, "schemaUrl").unwrap_or_default(),
+    })
+    .map(|d| d.map(|resource_logs| ExportLogsServiceRequest { resource_logs }))
+}
+
+impl<T> Decoded<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Decoded<U> {
+        Decoded { request: f(self.request), skipped: self.skipped, example: self.example }
+    }
+}
+
+type Object = Map<String, Value>;
+
+/// Why an item could not be read.
+struct Bad(String);
+
+type Read<T> = Result<T, Bad>;
+
+fn decode<T>(
+    body: &[u8],
+    list: &'static str,
+    mut resource: impl FnMut(&mut Reader, &Object) -> T,
+) -> Result<Decoded<Vec<T>>, JsonError> {
+    let root: Value = serde_json::from_slice(body)?;
+    let Value::Object(root) = root else { return Err(JsonError::Shape { list }) };
+    let mut reader = Reader::default();
+    let request = match field(&root, list) {
+        None => Vec::new(),
+        Some(Value::Array(_)) => reader.items(&root, list, |reader, object| Ok(resource(reader, object))),
+        Some(_) => return Err(JsonError::Shape { list }),
+    };
+    Ok(Decoded { request, skipped: reader.skipped, example: reader.example })
+}
+
+#[derive(Default)]
+struct Reader {
+    skipped: u64,
+    example: Option<String>,
+}
+
+impl Reader {
+    /// The items of a list; those that cannot be read are counted and left out.
+    fn items<T>(&mut self, at: &Object, list: &str, mut read: impl FnMut(&mut Self, &Object) -> Read<T>) -> Vec<T> {
+        let values = match field(at, list) {
+            None => return Vec::new(),
+            Some(Value::Array(values)) => values,
+            Some(_) => {
+                self.skip(format!("`{list}` is not a list"));
+                return Vec::new();
+            }
+        };
+        let mut items = Vec::with_capacity(values.len());
+        for (n, value) in values.iter().enumerate() {
+            let item = match value {
+                Value::Object(object) => read(self, object),
+                _ => Err(Bad("is not an object".to_owned())),
+            };
+            match item {
+                Ok(item) => items.push(item),
+                Err(Bad(why)) => self.skip(format!("`{list}[{n}]` {why}")),
+            }
+        }
+        items
+    }
+
+    fn skip(&mut self, why: String) {
+        self.skipped += 1;
+        self.example.get_or_insert(why);
+    }
+
+    fn resource(&mut self, at: &Object) -> Option<Resource> {
+        let Value::Object(resource) = field(at, "resource")? else {
+            self.skip("`resource` is not an object".to_owned());
+            return None;
+        };
+        let attributes = self.lenient_attributes(resource);
+        Some(Resource { attributes, ..Default::default() })
+    }
+
+    fn scope(&mut self, at: &Object) -> Option<InstrumentationScope> {
+        let Value::Object(scope) = field(at, "scope")? else { return None };
+        Some(InstrumentationScope {
+            name: text(scope, "name").unwrap_or_default(),
+            version: text(scope, "version").unwrap_or_default(),
+            attributes: self.lenient_attributes(scope),
+            ..Default::default()
+        })
+    }
+
+    /// Attributes of a resource or scope: a bad one is left out, since whole requests hang on them.
+    fn lenient_attributes(&mut self, at: &Object) -> Vec<KeyValue> {
+        self.items(at, "attributes", |_, attribute| key_value(attribute, 0))
+    }
+
+    fn metric(&mut self, at: &Object) -> Read<m::Metric> {
+        let data = |name: &str| match field(at, name) {
+            Some(Value::Object(data)) => Ok(Some(data)),
+            None => Ok(None),
+            Some(_) => Err(Bad(format!("has a `{name}` that is not an object"))),
+        };
+        let read = if let Some(gauge) = data("gauge")? {
+            Some(m::metric::Data::Gauge(m::Gauge { data_points: self.items(gauge, "dataPoints", |_, p| number(p)) }))
+        } else if let Some(sum) = data("sum")? {
+            Some(m::metric::Data::Sum(m::Sum {
+                aggregation_temporality: temporality(sum)?,
+                is_monotonic: boolean(sum, "isMonotonic")?,
+                data_points: self.items(sum, "dataPoints", |_, p| number(p)),
+            }))
+        } else if let Some(histogram) = data("histogram")? {
+            Some(m::metric::Data::Histogram(m::Histogram {
+                aggregation_temporality: temporality(histogram)?,
+                data_points: self.items(histogram, "dataPoints", |_, p| classic(p)),
+            }))
+        } else if let Some(histogram) = data("exponentialHistogram")? {
+            Some(m::metric::Data::ExponentialHistogram(m::ExponentialHistogram {
+                aggregation_temporality: temporality(histogram)?,
+                data_points: self.items(histogram, "dataPoints", |_, p| exponential(p)),
+            }))
+        } else {
+            data("summary")?.map(|summary| {
+                let data_points = self.items(summary, "dataPoints", |_, p| summary_point(p));
+                m::metric::Data::Summary(m::Summary { data_points })
+            })
+        };
+        Ok(m::Metric {
+            name: text(at, "name").unwrap_or_default(),
+            description: text(at, "description").unwrap_or_default(),
+            unit: text(at, "unit").unwrap_or_default(),
+            metadata: attributes(at, "metadata")?,
+            data: read,
+        })
+    }
+
+    fn span(&mut self, at: &Object) -> Read<Span> {
+        Ok(Span {
+            trace_id: identifier(at, "traceId", 16)?,
+            span_id: identifier(at, "spanId", 8)?,
+            parent_span_id: identifier(at, "parentSpanId", 8)?,
+            trace_state: text(at, "traceState").unwrap_or_default(),
+            flags: integer(at, "flags")?,
+            name: text(at, "name").unwrap_or_default(),
+            kind: enumeration(at, "kind", |name| span::SpanKind::from_str_name(name).map(|k| k as i32))?,
+            start_time_unix_nano: integer(at, "startTimeUnixNano")?,
+            end_time_unix_nano: integer(at, "endTimeUnixNano")?,
+            attributes: attributes(at, "attributes")?,
+            dropped_attributes_count: integer(at, "droppedAttributesCount")?,
+            events: self.items(at, "events", |_, event| {
+                Ok(span::Event {
+                    time_unix_nano: integer(event, "timeUnixNano")?,
+                    name: text(event, "name").unwrap_or_default(),
+                    attributes: attributes(event, "attributes")?,
+                    dropped_attributes_count: integer(event, "droppedAttributesCount")?,
+                })
+            }),
+            dropped_events_count: integer(at, "droppedEventsCount")?,
+            links: self.items(at, "links", |_, link| {
+                Ok(span::Link {
+                    trace_id: identifier(link, "traceId", 16)?,
+                    span_id: identifier(link, "spanId", 8)?,
+                    trace_state: text(link, "traceState").unwrap_or_default(),
+                    attributes: attributes(link, "attributes")?,
+                    dropped_attributes_count: integer(link, "droppedAttributesCount")?,
+                    flags: integer(link, "flags")?,
+                })
+            }),
+            dropped_links_count: integer(at, "droppedLinksCount")?,
+            status: match field(at, "status") {
+                Some(Value::Object(status)) => Some(Status {
+                    message: text(status, "message").unwrap_or_default(),
+                    code: enumeration(status, "code", |name| {
+                        opentelemetry_proto::tonic::trace::v1::status::StatusCode::from_str_name(name).map(|c| c as i32)
+                    })?,
+                }),
+                _ => None,
+            },
+        })
+    }
+
+    fn log(&mut self, at: &Object) -> Read<LogRecord> {
+        Ok(LogRecord {
+            time_unix_nano: integer(at, "timeUnixNano")?,
+            observed_time_unix_nano: integer(at, "observedTimeUnixNano")?,
+            severity_number: enumeration(at, "severityNumber", |name| {
+                opentelemetry_proto::tonic::logs::v1::SeverityNumber::from_str_name(name).map(|s| s as i32)
+            })?,
+            severity_text: text(at, "severityText").unwrap_or_default(),
+            body: field(at, "body").map(|body| any_value(body, 0)).transpose()?,
+            attributes: attributes(at, "attributes")?,
+            dropped_attributes_count: integer(at, "droppedAttributesCount")?,
+            flags: integer(at, "flags")?,
+            trace_id: identifier(at, "traceId", 16)?,
+            span_id: identifier(at, "spanId", 8)?,
+            event_name: text(at, "eventName").unwrap_or_default(),
+        })
+    }
+}
+
+fn number(at: &Object) -> Read<m::NumberDataPoint> {
+    let value = match (field(at, "asDouble"), field(at, "asInt")) {
+        (Some(value), _) => Some(m::number_data_point::Value::AsDouble(float(value, "asDouble")?)),
+        (None, Some(_)) => Some(m::number_data_point::Value::AsInt(integer(at, "asInt")?)),
+        (None, None) => None,
+    };
+    Ok(m::NumberDataPoint {
+        attributes: attributes(at, "attributes")?,
+        start_time_unix_nano: integer(at, "startTimeUnixNano")?,
+        time_unix_nano: integer(at, "timeUnixNano")?,
+        exemplars: Vec::new(),
+        flags: integer(at, "flags")?,
+        value,
+    })
+}
+
+fn classic(at: &Object) -> Read<m::HistogramDataPoint> {
+    Ok(m::HistogramDataPoint {
+        attributes: attributes(at, "attributes")?,
+        start_time_unix_nano: integer(at, "startTimeUnixNano")?,
+        time_unix_nano: integer(at, "timeUnixNano")?,
+        count: integer(at, "count")?,
+        sum: optional_float(at, "sum")?,
+        bucket_counts: integers(at, "bucketCounts")?,
+        explicit_bounds: list(at, "explicitBounds")?
+            .iter()
+            .map(|bound| float(bound, "explicitBounds"))
+            .collect::<Read<_>>()?,
+        exemplars: Vec::new(),
+        flags: integer(at, "flags")?,
+        min: optional_float(at, "min")?,
+        max: optional_float(at, "max")?,
+    })
+}
+
+fn exponential(at: &Object) -> Read<m::ExponentialHistogramDataPoint> {
+    let side = |name: &str| match field(at, name) {
+        Some(Value::Object(side)) => Ok(Some(m::exponential_histogram_data_point::Buckets {
+            offset: integer(side, "offset")?,
+            bucket_counts: integers(side, "bucketCounts")?,
+        })),
+        None => Ok(None),
+        Some(_) => Err(Bad(format!("has a `{name}` that is not an object"))),
+    };
+    Ok(m::ExponentialHistogramDataPoint {
+        attributes: attributes(at, "attributes")?,
+        start_time_unix_nano: integer(at, "startTimeUnixNano")?,
+        time_unix_nano: integer(at, "timeUnixNano")?,
+        count: integer(at, "count")?,
+        sum: optional_float(at, "sum")?,
+        scale: integer(at, "scale")?,
+        zero_count: integer(at, "zeroCount")?,
+        positive: side("positive")?,
+        negative: side("negative")?,
+        flags: integer(at, "flags")?,
+        exemplars: Vec::new(),
+        min: optional_float(at, "min")?,
+        max: optional_float(at, "max")?,
+        zero_threshold: optional_float(at, "zeroThreshold")?.unwrap_or_default(),
+    })
+}
+
+fn summary_point(at: &Object) -> Read<m::SummaryDataPoint> {
+    let quantile = |value: &Value| match value {
+        Value::Object(at) => Ok(m::summary_data_point::ValueAtQuantile {
+            quantile: optional_float(at, "quantile")?.unwrap_or_default(),
+            value: optional_float(at, "value")?.unwrap_or_default(),
+        }),
+        _ => Err(Bad("has a quantile that is not an object".to_owned())),
+    };
+    Ok(m::SummaryDataPoint {
+        attributes: attributes(at, "attributes")?,
+        start_time_unix_nano: integer(at, "startTimeUnixNano")?,
+        time_unix_nano: integer(at, "timeUnixNano")?,
+        count: integer(at, "count")?,
+        sum: optional_float(at, "sum")?.unwrap_or_default(),
+        quantile_values: list(at, "quantileValues")?.iter().map(quantile).collect::<Read<_>>()?,
+        flags: integer(at, "flags")?,
+    })
+}
+
+/// A field by its JSON name, or with underscores; `null` is absent.
+fn field<'a>(at: &'a Object, name: &str) -> Option<&'a Value> {
+    let present = |value: &&Value| !value.is_null();
+    if let Some(value) = at.get(name).filter(present) {
+        return Some(value);
+    }
+    if !name.bytes().any(|b| b.is_ascii_uppercase()) {
+        return None;
+    }
+    let mut snake = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        if c.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    at.get(&snake).filter(present)
+}
+
+fn text(at: &Object, name: &str) -> Option<String> {
+    field(at, name)?.as_str().map(str::to_owned)
+}
+
+fn boolean(at: &Object, name: &str) -> Read<bool> {
+    match field(at, name) {
+        None => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(_) => Err(Bad(format!("has a `{name}` that is not a boolean"))),
+    }
+}
+
+fn list<'a>(at: &'a Object, name: &str) -> Read<&'a [Value]> {
+    match field(at, name) {
+        None => Ok(&[]),
+        Some(Value::Array(values)) => Ok(values),
+        Some(_) => Err(Bad(format!("has a `{name}` that is not a list"))),
+    }
+}
+
+fn integer<T: TryFrom<i128> + Default>(at: &Object, name: &str) -> Read<T> {
+    field(at, name).map_or_else(|| Ok(T::default()), |value| integer_of(value, name))
+}
+
+fn integers<T: TryFrom<i128>>(at: &Object, name: &str) -> Read<Vec<T>> {
+    list(at, name)?.iter().map(|value| integer_of(value, name)).collect()
+}
+
+/// An integer as a number, as a string, or as a whole float.
+fn integer_of<T: TryFrom<i128>>(value: &Value, name: &str) -> Read<T> {
+    let wide = match value {
+        Value::Number(n) => {
+            n.as_i64().map(i128::from).or_else(|| n.as_u64().map(i128::from)).or_else(|| whole(n.as_f64()?))
+        }
+        Value::String(text) => text.trim().parse::<i128>().ok().or_else(|| whole(text.trim().parse::<f64>().ok()?)),
+        _ => None,
+    };
+    let bad = || Bad(format!("has a `{name}` that is not an integer of its type"));
+    T::try_from(wide.ok_or_else(bad)?).map_err(|_| bad())
+}
+
+fn whole(n: f64) -> Option<i128> {
+    (n.fract() == 0.0 && n.abs() < 1e30).then_some(n as i128)
+}
+
+fn float(value: &Value, name: &str) -> Read<f64> {
+    let n = match value {
+        Value::Number(n) => n.as_f64(),
+        Value::String(text) => match text.as_str() {
+            "NaN" => Some(f64::NAN),
+            "Infinity" => Some(f64::INFINITY),
+            "-Infinity" => Some(f64::NEG_INFINITY),
+            other => other.trim().parse::<f64>().ok().filter(|n| n.is_finite()),
+        },
+        _ => None,
+    };
+    n.ok_or_else(|| Bad(format!("has a `{name}` that is not a number")))
+}
+
+fn optional_float(at: &Object, name: &str) -> Read<Option<f64>> {
+    field(at, name).map(|value| float(value, name)).transpose()
+}
+
+fn enumeration(at: &Object, name: &str, by_name: impl Fn(&str) -> Option<i32>) -> Read<i32> {
+    match field(at, name) {
+        Some(Value::String(text)) => match by_name(text) {
+            Some(number) => Ok(number),
+            None => integer(at, name).map_err(|_| Bad(format!("has an unknown `{name}`"))),
+        },
+        _ => integer(at, name),
+    }
+}
+
+fn temporality(at: &Object) -> Read<i32> {
+    enumeration(at, "aggregationTemporality", |name| m::AggregationTemporality::from_str_name(name).map(|t| t as i32))
+}
+
+fn attributes(at: &Object, name: &str) -> Read<Vec<KeyValue>> {
+    let read = |value: &Value| match value {
+        Value::Object(attribute) => key_value(attribute, 0),
+        _ => Err(Bad(format!("has an entry of `{name}` that is not an object"))),
+    };
+    list(at, name)?.iter().map(read).collect()
+}
+
+fn key_value(at: &Object, depth: usize) -> Read<KeyValue> {
+    Ok(KeyValue {
+        key: text(at, "key").unwrap_or_default(),
+        value: field(at, "value").map(|value| any_value(value, depth)).transpose()?,
+        ..Default::default()
+    })
+}
+
+fn any_value(value: &Value, depth: usize) -> Read<AnyValue> {
+    if depth > DEPTH_MAX {
+        return Err(Bad(format!("has an attribute nested more than {DEPTH_MAX} deep")));
+    }
+    let Value::Object(at) = value else {
+        return Err(Bad("has an attribute value that is not an object".to_owned()));
+    };
+    use any_value::Value as V;
+    let read = if let Some(text) = field(at, "stringValue") {
+        Some(V::StringValue(text.as_str().map_or_else(|| text.to_string(), str::to_owned)))
+    } else if field(at, "boolValue").is_some() {
+        Some(V::BoolValue(boolean(at, "boolValue")?))
+    } else if field(at, "intValue").is_some() {
+        Some(V::IntValue(integer(at, "intValue")?))
+    } else if let Some(n) = field(at, "doubleValue") {
+        Some(V::DoubleValue(float(n, "doubleValue")?))
+    } else if let Some(Value::Object(array)) = field(at, "arrayValue") {
+        let values = list(array, "values")?.iter().map(|value| any_value(value, depth + 1));
+        Some(V::ArrayValue(ArrayValue { values: values.collect::<Read<_>>()? }))
+    } else if let Some(Value::Object(map)) = field(at, "kvlistValue") {
+        let entry = |value: &Value| match value {
+            Value::Object(entry) => key_value(entry, depth + 1),
+            _ => Err(Bad("has a map entry that is not an object".to_owned())),
+        };
+        let values = list(map, "values")?.iter().map(entry).collect::<Read<_>>()?;
+        Some(V::KvlistValue(KeyValueList { values }))
+    } else if let Some(bytes) = text(at, "bytesValue") {
+        Some(V::BytesValue(base64(&bytes).ok_or_else(|| Bad("has a `bytesValue` that is not base64".to_owned()))?))
+    } else {
+        None
+    };
+    Ok(AnyValue { value: read })
+}
+
+/// An identifier of `len` bytes: hexadecimal as specified, or base64; absent and empty give no bytes.
+fn identifier(at: &Object, name: &str, len: usize) -> Read<Vec<u8>> {
+    let Some(value) = field(at, name) else { return Ok(Vec::new()) };
+    let bad = || Bad(format!("has a `{name}` that is not an identifier of {len} bytes"));
+    let text = value.as_str().ok_or_else(bad)?;
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let bytes = if text.len() == 2 * len { hexadecimal(text) } else { base64(text).filter(|bytes| bytes.len() == len) };
+    bytes.ok_or_else(bad)
+}
+
+fn hexadecimal(text: &str) -> Option<Vec<u8>> {
+    let digit = |b: u8| char::from(b).to_digit(16);
+    text.as_bytes().chunks(2).map(|pair| u8::try_from(digit(pair[0])? << 4 | digit(*pair.get(1)?)?).ok()).collect()
+}
+
+/// Base64 in either alphabet, with or without padding.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    let (mut group, mut bits) = (0u32, 0u32);
+    for b in text.trim_end_matches('=').bytes() {
+        let digit = match b {
+            b'A'..=b'Z' => b - b'A',
+            b'a'..=b'z' => b - b'a' + 26,
+            b'0'..=b'9' => b - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        group = (group << 6 | u32::from(digit)) & 0x00ff_ffff;
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((group >> bits & 0xff) as u8);
+        }
+    }
+    (bits < 6).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one_gauge(point: &str) -> Decoded<ExportMetricsServiceRequest> {
+        let body = format!(
+            r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"g","gauge":{{"dataPoints":[{{"asInt":"1"}},{point}]}}}}]}}]}}]}}"#
+        );
+        metrics(body.as_bytes()).unwrap()
+    }
+
+    fn points(decoded: &Decoded<ExportMetricsServiceRequest>) -> &[m::NumberDataPoint] {
+        match &decoded.request.resource_metrics[0].scope_metrics[0].metrics[0].data {
+            Some(m::metric::Data::Gauge(gauge)) => &gauge.data_points,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_bad_point_among_good_ones_costs_itself_only() {
+        for (bad, why) in [
+            (r#"{"asInt":"many"}"#, "`dataPoints[1]` has a `asInt` that is not an integer of its type"),
+            (r#"{"asDouble":1,"flags":"x"}"#, "`dataPoints[1]` has a `flags` that is not an integer of its type"),
+            (r#""text""#, "`dataPoints[1]` is not an object"),
+        ] {
+            let decoded = one_gauge(bad);
+            assert_eq!((points(&decoded).len(), decoded.skipped), (1, 1), "{bad}");
+            assert_eq!(decoded.example.as_deref(), Some(why));
+        }
+    }
+
+    #[test]
+    fn unusual_spellings_are_read() {
+        for good in [
+            r#"{"asDouble":"NaN","attributes":null,"startTimeUnixNano":null,"unknown":{"x":[1]}}"#,
+            r#"{"as_double":1.5,"flags":"1","time_unix_nano":"1544712660300000000"}"#,
+            r#"{"asInt":7,"attributes":[{"key":"a","value":{"arrayValue":{}}},{"value":{"bytesValue":"_-8"}}]}"#,
+        ] {
+            let decoded = one_gauge(good);
+            assert_eq!((points(&decoded).len(), decoded.skipped), (2, 0), "{good}: {:?}", decoded.example);
+        }
+        let nan = one_gauge(r#"{"asDouble":"NaN"}"#);
+        assert!(matches!(points(&nan)[1].value, Some(m::number_data_point::Value::AsDouble(v)) if v.is_nan()));
+    }
+
+    #[test]
+    fn bodies_that_are_no_request_are_refused() {
+        assert!(metrics(b"{").unwrap_err().to_string().starts_with("the body is not JSON"));
+        assert_eq!(
+            metrics(br#"{"resourceMetrics":{}}"#).unwrap_err().to_string(),
+            "the body is not a JSON object with a list `resourceMetrics`"
+        );
+        assert!(metrics(b"{}").unwrap().request.resource_metrics.is_empty());
+    }
+
+    #[test]
+    fn identifiers_come_in_hexadecimal_and_base64() {
+        let span = |id: &str| {
+            let body = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"spanId":"{id}"}}]}}]}}]}}"#);
+            let decoded = traces(body.as_bytes()).unwrap();
+            decoded.request.resource_spans[0].scope_spans[0].spans.first().map(|s| s.span_id.clone())
+        };
+        assert_eq!(span("eee19b7ec3c1b174"), Some(vec![0xee, 0xe1, 0x9b, 0x7e, 0xc3, 0xc1, 0xb1, 0x74]));
+        assert_eq!(span("VtD0sqmIWnU="), Some(vec![0x56, 0xd0, 0xf4, 0xb2, 0xa9, 0x88, 0x5a, 0x75]));
+        assert_eq!(span(""), Some(vec![]));
+        assert_eq!(span("xyz"), None);
+    }
+}

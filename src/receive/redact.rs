@@ -1,1 +1,0 @@
-//! Removes secrets from telemetry before it is kept.
