@@ -16,7 +16,6 @@ mod notify_fakes;
 mod notify_property;
 mod otlp_doors;
 mod otlp_golden;
-mod otlp_golden;
 mod otlp_replay;
 mod page;
 mod promql_conformance;
