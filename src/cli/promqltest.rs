@@ -65,3 +65,42 @@ pub fn run(files: &[PathBuf], verbose: bool, out: &mut dyn Write) -> std::io::Re
     writeln!(out, "{passed} passed, {failed} failed")?;
     Ok(failed == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_on(script: &str, verbose: bool) -> (bool, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("script.test");
+        std::fs::write(&file, script).unwrap();
+        let mut out = Vec::new();
+        let passed = run(&[file], verbose, &mut out).unwrap();
+        (passed, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_passing_script_is_two_lines() {
+        let (passed, out) = run_on("load 1m\n  up 1\n\neval instant at 0 up\n  up 1\n", true);
+        assert!(passed);
+        assert_eq!(out, "script.test: 1 passed, 0 failed\n1 passed, 0 failed\n");
+    }
+
+    #[test]
+    fn failures_are_shown_with_expected_and_got_when_asked_for() {
+        let script = "load 1m\n  up 1\n\neval instant at 0 up\n  up 2\n\neval instant at 0 up{\n  up 1\n";
+        let (passed, out) = run_on(script, false);
+        assert!(!passed);
+        assert_eq!(out, "script.test: 0 passed, 2 failed\n0 passed, 2 failed\n");
+        let (_, out) = run_on(script, true);
+        assert!(out.contains("script.test:4: up\n    at 0 ms: {__name__=\"up\"}: expected 2, got 1"), "{out}");
+        assert!(out.contains("parse error"), "{out}");
+    }
+
+    #[test]
+    fn a_missing_file_is_a_failure() {
+        let mut out = Vec::new();
+        assert!(!run(&[PathBuf::from("/nonexistent.test")], false, &mut out).unwrap());
+        assert!(String::from_utf8(out).unwrap().ends_with("0 passed, 1 failed\n"));
+    }
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod alertmanager_api;
+mod capacity;
 mod catalogue;
 mod configs;
 mod dashboards;
@@ -26,7 +27,9 @@ mod promql_promtool;
 mod rivet_inventory;
 mod rooms;
 mod rules_conformance;
+mod rules_engine;
 mod rules_lives;
+mod rules_promtool;
 mod scrape;
 mod scrape_real_engine;
 mod tsdb;

@@ -19,6 +19,7 @@ impl Evaluator<'_> {
     }
 
     pub(super) fn absent_over_time(&mut self, call: &Call, grid: &Grid) -> Result<Vec<Series>, QueryError> {
+        super::window::check_extension(call, &call.args[0])?;
         let mut present = vec![false; grid.steps];
         self.for_each_window_series(&call.args[0], grid, |this, _, points_of| {
             points_of(this, &mut |_, window| {

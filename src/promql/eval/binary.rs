@@ -25,6 +25,8 @@ impl Evaluator<'_> {
                 Ok(Evaluated::Vector(self.vector_scalar(expr, binary, series, &scalar, true)?))
             }
             (Evaluated::Vector(lhs), Evaluated::Vector(rhs)) if binary.op.is_set() => {
+                // One bit for each match group and step.
+                self.check_samples((lhs.len() + rhs.len()).saturating_mul(grid.steps) / 128)?;
                 Ok(Evaluated::Vector(set_operation(binary, lhs, rhs, grid)))
             }
             (Evaluated::Vector(lhs), Evaluated::Vector(rhs)) => {

@@ -1,5 +1,9 @@
 //! `label_replace` and `label_join`, and the rules for labels that queries make.
 
+use std::sync::LazyLock;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
 use regex::Regex;
 
 use super::grid::Grid;
@@ -13,6 +17,8 @@ use crate::promql::number::format_float_g;
 
 /// Largest compiled regular expression, in bytes, as for matchers.
 const REGEX_SIZE_LIMIT: usize = 10 * 1024 * 1024;
+/// Most patterns remembered at once; a stream of ever new ones starts over.
+const REGEXES_KNOWN_MAX: usize = 256;
 
 /// A label name given as a string.
 pub(super) fn label_name(bytes: &[u8]) -> Result<String, QueryError> {
@@ -59,10 +65,7 @@ impl Evaluator<'_> {
         let replacement = String::from_utf8_lossy(&self.text_arg(call, 2, grid)?).into_owned();
         let source = String::from_utf8_lossy(&self.text_arg(call, 3, grid)?).into_owned();
         let pattern = String::from_utf8_lossy(&self.text_arg(call, 4, grid)?).into_owned();
-        let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
-            .size_limit(REGEX_SIZE_LIMIT)
-            .build()
-            .map_err(|_| QueryError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+        let regex = compiled(&pattern)?;
         let target = valid_name(&target).ok_or_else(|| {
             QueryError::Execution(format!(
                 "invalid destination label name in label_replace(): {}",
@@ -113,6 +116,25 @@ fn set_label(series: &mut Series, name: &str, value: String) {
 }
 
 /// The replacement with `$1`, `${1}`, `$name` and `$$` filled in, if the value matches as a whole.
+/// The compiled pattern of `label_replace`, remembered: rules ask for the same few patterns at every tick, and
+/// compiling one costs more than the rest of such a rule.
+fn compiled(pattern: &str) -> Result<Regex, QueryError> {
+    static KNOWN: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
+    if let Some(regex) = KNOWN.lock().get(pattern) {
+        return Ok(regex.clone());
+    }
+    let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
+        .size_limit(REGEX_SIZE_LIMIT)
+        .build()
+        .map_err(|_| QueryError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+    let mut known = KNOWN.lock();
+    if known.len() >= REGEXES_KNOWN_MAX {
+        known.clear();
+    }
+    known.insert(pattern.to_owned(), regex.clone());
+    Ok(regex)
+}
+
 fn expand(regex: &Regex, replacement: &str, value: &str) -> Option<String> {
     let captures = regex.captures(value)?;
     let mut out = String::new();

@@ -212,7 +212,11 @@ impl<'a> Evaluator<'a> {
         self.cancel.check()?;
         let before = self.held;
         let value = if grid.steps > 1 && is_step_invariant(expr) {
-            repeat(self.eval_node(expr, &Grid::single(grid.start))?, grid.steps)
+            let once = self.eval_node(expr, &Grid::single(grid.start))?;
+            if let Evaluated::Vector(series) = &once {
+                self.check_samples(series.len().saturating_mul(grid.steps))?;
+            }
+            repeat(once, grid.steps)
         } else {
             self.eval_node(expr, grid)?
         };
@@ -220,7 +224,7 @@ impl<'a> Evaluator<'a> {
         let samples = match &value {
             Evaluated::Scalar(Scalar::Steps(values)) => values.len(),
             Evaluated::Scalar(Scalar::Constant(_)) | Evaluated::String(_) => 1,
-            Evaluated::Vector(series) => series.iter().map(|s| s.points.len()).sum(),
+            Evaluated::Vector(series) => series.iter().map(|s| s.points.weight()).sum(),
         };
         self.check_samples(samples)?;
         self.held += samples;

@@ -105,9 +105,10 @@ impl Points {
         (0..self.floats.len()).filter_map(|index| self.at(index).map(|point| (self.first + index, point)))
     }
 
-    /// Number of values.
-    pub(super) fn len(&self) -> usize {
-        self.present
+    /// What the values count for against the limit of samples: a sample is allowed 16 bytes, and a gap between
+    /// values takes 8.
+    pub(super) fn weight(&self) -> usize {
+        self.present.max(self.floats.len() / 2)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -195,12 +196,12 @@ mod tests {
         points.push_float(2, 1.0);
         points.push(4, Output::Histogram(Arc::default()));
         points.push_float(5, f64::from_bits(STALE_NAN_BITS));
-        assert_eq!(points.len(), 3);
+        assert_eq!(points.iter().count(), 3);
         assert!(points.get(0).is_none() && points.get(3).is_none() && points.get(6).is_none());
         assert!(matches!(points.get(2), Some(Point::Float(1.0))));
         assert!(matches!(points.get(4), Some(Point::Histogram(_))));
         assert!(matches!(points.get(5), Some(Point::Float(v)) if v.is_nan()));
-        assert_eq!(points.map_floats(|v| v + 1.0).len(), 2);
+        assert_eq!(points.map_floats(|v| v + 1.0).iter().count(), 2);
     }
 
     #[test]
@@ -208,7 +209,7 @@ mod tests {
         let (mut a, mut b) = (Points::default(), Points::default());
         a.push_float(0, 1.0);
         b.push_float(1, 2.0);
-        assert_eq!(a.merged_with(&b).unwrap().len(), 2);
+        assert_eq!(a.merged_with(&b).unwrap().iter().count(), 2);
         b.push_float(2, 2.0);
         assert!(b.merged_with(&b.clone()).is_none());
     }

@@ -119,7 +119,7 @@ impl Evaluator<'_> {
                     points.push(step, pick(&found));
                 }
             }
-            total += points.len();
+            total += points.weight();
             this.check_samples(total)?;
             if !points.is_empty() {
                 out.push(Series { labels, drop_name: false, points });
@@ -132,6 +132,10 @@ impl Evaluator<'_> {
 
     /// The samples of a range selector as they are, for an instant query that asks for them.
     pub(super) fn raw_window(&mut self, matrix: &MatrixSelector, now: i64) -> Result<Vec<MatrixSeries>, QueryError> {
+        if matrix.selector.extension.is_some() {
+            let reason = "anchored and smoothed modifiers can only be used in functions";
+            return Err(QueryError::Execution(reason.into()));
+        }
         let range = self.times.positive_ms(&matrix.range)?;
         let (offset, at) = self.times.modifiers(&matrix.selector.time)?;
         let end = at.unwrap_or(now) - offset;

@@ -77,6 +77,8 @@ fn limits_end_a_query_with_an_error_that_names_them() {
     assert!(matches!(run(few, "gauge + gauge"), Err(QueryError::TooManySamples { .. })));
     let narrow = EngineOptions { max_series: 2, ..EngineOptions::default() };
     assert!(matches!(run(narrow, "counter"), Err(QueryError::TooManySeries { limit: 2 })));
+    let few = EngineOptions { max_samples: 50, ..EngineOptions::default() };
+    assert!(matches!(run(few, "counter @ 60"), Err(QueryError::TooManySamples { .. })));
     let result = run(EngineOptions::default(), "sum_over_time(gauge[100y:1ms])");
     assert!(matches!(result, Err(QueryError::TooManySamples { .. })), "{result:?}");
 }
@@ -96,7 +98,7 @@ fn impossible_questions_are_refused_or_empty_but_never_panic() {
     for query in [
         "counter @ 9223372036854774.0 offset -17000y",
         "rate(counter[17000y] offset 17000y)",
-        "max_over_time(counter[1m:1ms] @ -9000000000000000)",
+        "max_over_time(counter[1m:1s] @ -9000000000000000)",
         "counter offset (5m * 1e300)",
         "rate(counter[5m % 0])",
         "predict_linear(gauge[1h], 1e308)",
@@ -152,8 +154,15 @@ fn closed_edges_also_take_the_sample_on_the_left_one() {
 
 #[test]
 fn what_is_not_supported_is_named() {
-    let error = instant("start_timestamp(gauge)", 1).unwrap_err().to_string();
-    assert!(error.contains("start_timestamp"), "{error}");
+    for (query, name) in [
+        ("start_timestamp(gauge)", "start_timestamp"),
+        ("gauge[5m] smoothed", "smoothed"),
+        ("gauge anchored", "anchored"),
+        ("absent_over_time(gauge[5m] smoothed)", "absent_over_time"),
+    ] {
+        let error = instant(query, 1).unwrap_err().to_string();
+        assert!(error.contains(name), "{query}: {error}");
+    }
 }
 
 /// Queries over the test data: selectors, functions, operators, subqueries, nested at random.

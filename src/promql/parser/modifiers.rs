@@ -88,6 +88,9 @@ impl Parser<'_> {
             Extension::Smoothed => "smoothed",
         };
         let selector = match &mut expr.kind {
+            ExprKind::Vector(_) if extension == Extension::Anchored => {
+                return Err(self.error(expr.position, "anchored modifier must be preceded by a range selector"));
+            }
             ExprKind::Vector(selector) => selector,
             ExprKind::Matrix(matrix) => &mut matrix.selector,
             _ => {

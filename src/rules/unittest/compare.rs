@@ -30,8 +30,9 @@ pub fn show_alerts(alerts: &[FiringAlert]) -> String {
         .iter()
         .enumerate()
         .map(|(i, alert)| {
-            let annotations = Labels::from_pairs(alert.annotations.clone());
-            let text = format!("\nLabels:{}\nAnnotations:{}", go_labels(&alert.labels), go_labels(&annotations));
+            // Annotations, unlike labels, may be empty.
+            let annotations = alert.annotations.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+            let text = format!("\nLabels:{}\nAnnotations:{}", go_labels(alert.labels.iter()), go_labels(annotations));
             format!("{i}:{}", indent(&text, "  "))
         })
         .collect();
@@ -46,8 +47,8 @@ pub fn show_samples(samples: &[SampleText]) -> String {
     let shown: Vec<String> = samples
         .iter()
         .map(|s| match &s.histogram {
-            Some(histogram) => format!("{} {}", go_labels(&s.labels), histogram_text(histogram)),
-            None => format!("{} {}", go_labels(&s.labels), exponent(s.value)),
+            Some(histogram) => format!("{} {}", go_labels(s.labels.iter()), histogram_text(histogram)),
+            None => format!("{} {}", go_labels(s.labels.iter()), exponent(s.value)),
         })
         .collect();
     shown.join(", ")
@@ -131,8 +132,8 @@ pub fn indent(text: &str, indent: &str) -> String {
     text.replace('\n', &format!("\n{indent}"))
 }
 
-fn go_labels(labels: &Labels) -> String {
-    let pairs: Vec<String> = labels.iter().map(|(n, v)| format!("{n}={v:?}")).collect();
+fn go_labels<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let pairs: Vec<String> = labels.map(|(n, v)| format!("{n}={v:?}")).collect();
     format!("{{{}}}", pairs.join(", "))
 }
 

@@ -1,6 +1,6 @@
 //! Runs the tests of one file over a store in memory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -196,7 +196,7 @@ impl<'a> Test<'a> {
         let mut got: Vec<FiringAlert> = view
             .alerts()
             .filter(|(rule, alert)| rule.name == test.alertname && fires(alert))
-            .map(|(_, a)| FiringAlert { labels: a.labels.clone(), annotations: without_empty(a.annotations.clone()) })
+            .map(|(_, a)| FiringAlert { labels: a.labels.clone(), annotations: a.annotations.clone() })
             .collect();
         let mut expected: Vec<FiringAlert> = test
             .exp_alerts
@@ -205,7 +205,7 @@ impl<'a> Test<'a> {
             .map(|alert| {
                 let mut labels = alert.exp_labels.clone().unwrap_or_default();
                 labels.insert("alertname".into(), test.alertname.clone());
-                let annotations = without_empty(alert.exp_annotations.clone().unwrap_or_default());
+                let annotations = alert.exp_annotations.clone().unwrap_or_default();
                 FiringAlert { labels: Labels::from_pairs(labels), annotations }
             })
             .collect();
@@ -283,10 +283,4 @@ impl SampleText {
             Value::Histogram(histogram) => Self { labels, value: 0.0, histogram: Some(histogram) },
         }
     }
-}
-
-/// Prometheus keeps annotations as labels, where an empty value is no value.
-fn without_empty(mut annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    annotations.retain(|_, text| !text.is_empty());
-    annotations
 }

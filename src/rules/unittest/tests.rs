@@ -36,7 +36,7 @@ tests:
   - {eval_time: 59s, alertname: Hot, exp_alerts: []}
   - eval_time: 1m
     alertname: Hot
-    exp_alerts: [{exp_labels: {job: a, severity: warning}, exp_annotations: {summary: a at 2 in eu}}]
+    exp_alerts: [{exp_labels: {job: a, severity: warning}, exp_annotations: {summary: a at 2 in eu, none: ''}}]
   promql_expr_test:
   - {expr: ALERTS, eval_time: 1m, exp_samples: [{labels: 'ALERTS{alertname=\"Hot\",alertstate=\"firing\",job=\"a\",severity=\"warning\"}', value: 1}]}
 ";

@@ -159,6 +159,7 @@ impl Evaluator<'_> {
         let time = |step: usize| at.unwrap_or_else(|| grid.time(step)) - offset;
         let lookback = self.options.lookback_ms;
         let mut out = Vec::new();
+        let mut total = 0;
         let from = self.window_start(time(0), lookback);
         self.for_each_series(selector, from, time(grid.steps - 1) + lookback, |this, labels, data| {
             data.floats.retain(|s| !is_stale_nan(s.v));
@@ -194,6 +195,8 @@ impl Evaluator<'_> {
                     points.push(step, value);
                 }
             }
+            total += points.weight();
+            this.check_samples(total)?;
             if !points.is_empty() {
                 out.push(Series { labels, drop_name: false, points });
             }

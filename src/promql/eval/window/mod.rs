@@ -22,6 +22,12 @@ use crate::promql::functions::FunctionId;
 use crate::promql::histogram::Sparse;
 use crate::storage::SeriesData;
 
+/// Steps from which on a subquery is long.
+const LONG_SUBQUERY_STEPS: usize = 100_000;
+
+/// Samples for which each step of a long subquery counts while it is being evaluated.
+const ROOM_PER_SUBQUERY_STEP: usize = 5;
+
 /// What is known of a series before its windows are walked.
 pub(super) struct Whole {
     pub labels: Labels,
@@ -40,9 +46,9 @@ pub(super) struct Window<'a> {
     pub floats: &'a [Sample],
     pub times: &'a [(TimestampMs, Arc<FloatHistogram>)],
     pub histograms: &'a [Sparse],
-    /// Indexes into `floats` whose value is smaller than the one before, the first float excepted.
+    /// Indexes of floats that are smaller than the one before, the first of the window excepted.
     pub falls: &'a [usize],
-    /// What to subtract from `falls`.
+    /// Index of the first of `floats` in the whole series, in which `falls` count too.
     pub first_float: usize,
     /// The edges of the window proper: samples belong to it after `start` and up to `end`.
     pub start: i64,
@@ -50,6 +56,15 @@ pub(super) struct Window<'a> {
     /// The step's own time, which `@` and `offset` do not move.
     pub now: i64,
     pub step: usize,
+}
+
+/// What a function remembers from one window of a series to the next.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Index, in the whole series, of the largest or smallest float of the last window.
+    pub best: Option<usize>,
+    /// Floats before this index have been looked at.
+    pub seen: usize,
 }
 
 /// A call of a window function.
@@ -91,8 +106,7 @@ impl Evaluator<'_> {
             }
         }
         let range_arg = range_arg.ok_or_else(|| QueryError::Execution("a range vector is missing".into()))?;
-        let extension = range_arg.unwrap_parens().direct_selector().and_then(|s| s.extension);
-        check_extension(call, extension)?;
+        let extension = check_extension(call, range_arg)?;
         let first_arg = call.args[0].position;
         let mut window_call = WindowCall {
             id: call.function.id,
@@ -108,13 +122,14 @@ impl Evaluator<'_> {
         let mut total = 0;
         self.for_each_window_series(range_arg, grid, |this, whole, points_of| {
             let mut points = Points::default();
+            let mut memory = Memory::default();
             points_of(this, &mut |this, window| {
-                if let Some(value) = apply(this, &window_call, whole, window)? {
+                if let Some(value) = apply(this, &window_call, whole, window, &mut memory)? {
                     points.push(window.step, value);
                 }
                 Ok(())
             })?;
-            total += points.len();
+            total += points.weight();
             this.check_samples(total)?;
             if !points.is_empty() {
                 this.note_non_counter(&window_call, whole);
@@ -217,7 +232,9 @@ impl Evaluator<'_> {
             return Ok((Grid { start, step, steps: 0 }, Vec::new()));
         }
         let steps = usize::try_from((to - start) / step + 1).unwrap_or(usize::MAX);
-        self.check_samples(steps)?;
+        // Each step of an aggregation takes more room than a sample, which begins to matter here.
+        let room = if steps > LONG_SUBQUERY_STEPS { ROOM_PER_SUBQUERY_STEP } else { 1 };
+        self.check_samples(steps.saturating_mul(room))?;
         let inner = Grid { start, step, steps };
         Ok((inner, self.vector_with_resets(&subquery.expr, &inner, false)?))
     }
@@ -308,17 +325,18 @@ fn without_hint(h: &Arc<FloatHistogram>) -> Arc<FloatHistogram> {
 }
 
 /// Only functions that make sense of values at the edges take the modifiers.
-fn check_extension(call: &Call, extension: Option<Extension>) -> Result<(), QueryError> {
+pub(super) fn check_extension(call: &Call, range_arg: &Expr) -> Result<Option<Extension>, QueryError> {
+    let extension = range_arg.unwrap_parens().direct_selector().and_then(|s| s.extension);
     use FunctionId::{Changes, Delta, Increase, Rate, Resets};
     let (name, allowed, listed): (&str, &[FunctionId], &str) = match extension {
-        None => return Ok(()),
+        None => return Ok(None),
         Some(Extension::Anchored) => {
             ("anchored", &[Changes, Delta, Increase, Rate, Resets], "changes, delta, increase, rate, resets")
         }
         Some(Extension::Smoothed) => ("smoothed", &[Delta, Increase, Rate], "delta, increase, rate"),
     };
     if allowed.contains(&call.function.id) {
-        return Ok(());
+        return Ok(extension);
     }
     let function = call.function.name;
     Err(QueryError::Execution(format!("{name} modifier can only be used with: {listed} - not with {function}")))
@@ -330,6 +348,7 @@ fn apply(
     call: &WindowCall,
     whole: &Whole,
     window: &Window<'_>,
+    memory: &mut Memory,
 ) -> Result<Option<Output>, QueryError> {
     let notes = &mut evaluator.notes;
     match call.id {
@@ -344,6 +363,6 @@ fn apply(
         FunctionId::Deriv | FunctionId::PredictLinear | FunctionId::DoubleExponentialSmoothing => {
             trend::apply(call, whole, window, notes)
         }
-        _ => over_time::apply(call, whole, window, notes),
+        _ => over_time::apply(call, whole, window, memory, notes),
     }
 }

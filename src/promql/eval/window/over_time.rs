@@ -4,7 +4,7 @@ use super::super::annotations::{Annotations, HistogramUse};
 use super::super::points::Output;
 use super::super::quantiles::quantile;
 use super::super::{kahan_add, shared};
-use super::{Whole, Window, WindowCall};
+use super::{Memory, Whole, Window, WindowCall};
 use crate::model::{CounterResetHint, Sample};
 use crate::promql::error::QueryError;
 use crate::promql::functions::FunctionId;
@@ -14,6 +14,7 @@ pub(super) fn apply(
     call: &WindowCall,
     whole: &Whole,
     window: &Window<'_>,
+    memory: &mut Memory,
     notes: &mut Annotations,
 ) -> Result<Option<Output>, QueryError> {
     let count = window.floats.len() + window.histograms.len();
@@ -32,7 +33,7 @@ pub(super) fn apply(
             let times = [window.floats.last().map(|s| s.t.0), window.times.last().map(|(t, _)| t.0)];
             float(times.into_iter().flatten().max().unwrap_or_default() as f64 / 1000.0)
         }
-        _ => of_floats(call, whole, window, notes),
+        _ => of_floats(call, whole, window, memory, notes),
     }
 }
 
@@ -41,6 +42,7 @@ fn of_floats(
     call: &WindowCall,
     whole: &Whole,
     window: &Window<'_>,
+    memory: &mut Memory,
     notes: &mut Annotations,
 ) -> Result<Option<Output>, QueryError> {
     let floats = window.floats;
@@ -52,10 +54,10 @@ fn of_floats(
     }
     let values = || floats.iter().map(|s| s.v).collect::<Vec<f64>>();
     let value = match call.id {
-        FunctionId::MaxOverTime => extreme(floats, |new, old| new > old).v,
-        FunctionId::MinOverTime => extreme(floats, |new, old| new < old).v,
-        FunctionId::TsOfMaxOverTime => extreme(floats, |new, old| new >= old).t.as_secs_f64(),
-        FunctionId::TsOfMinOverTime => extreme(floats, |new, old| new <= old).t.as_secs_f64(),
+        FunctionId::MaxOverTime => extreme(window, memory, |new, old| new > old).v,
+        FunctionId::MinOverTime => extreme(window, memory, |new, old| new < old).v,
+        FunctionId::TsOfMaxOverTime => extreme(window, memory, |new, old| new >= old).t.as_secs_f64(),
+        FunctionId::TsOfMinOverTime => extreme(window, memory, |new, old| new <= old).t.as_secs_f64(),
         FunctionId::StdvarOverTime => variance(floats),
         FunctionId::StddevOverTime => variance(floats).sqrt(),
         FunctionId::MadOverTime => {
@@ -78,8 +80,22 @@ fn of_floats(
 }
 
 /// The sample that wins over all before it; anything wins over NaN.
-fn extreme(floats: &[Sample], wins: impl Fn(f64, f64) -> bool) -> Sample {
-    floats.iter().fold(floats[0], |best, s| if wins(s.v, best.v) || best.v.is_nan() { *s } else { best })
+///
+/// As long as the best of the last window is still inside, only the samples that came since are looked at.
+fn extreme(window: &Window<'_>, memory: &mut Memory, wins: impl Fn(f64, f64) -> bool) -> Sample {
+    let (first, end) = (window.first_float, window.first_float + window.floats.len());
+    let at = |index: usize| window.floats[index - first];
+    let (mut best, from) = match memory.best {
+        Some(best) if (first..end).contains(&best) => (best, memory.seen.max(first)),
+        _ => (first, first),
+    };
+    for index in from..end {
+        if wins(at(index).v, at(best).v) || at(best).v.is_nan() {
+            best = index;
+        }
+    }
+    *memory = Memory { best: Some(best), seen: end };
+    at(best)
 }
 
 fn variance(floats: &[Sample]) -> f64 {

@@ -1,0 +1,228 @@
+//! The step machine from outside: what the API shows, what the rules write about themselves, what a crash leaves.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests fail by panicking, as the tests do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rivetwatch::model::{AlertState, Labels, Matcher, Stats, TimeRange, TimestampMs, Value};
+use rivetwatch::promql::{Engine, EngineOptions, parse_series_labels};
+use rivetwatch::rules::{
+    BLIND_METRIC, Config, FAILURES_METRIC, Input, MemoryStore, Output, Rules, Source, Tuning, load,
+};
+use rivetwatch::storage::{Point, Select, SeriesData};
+use serde_json::json;
+
+struct World {
+    store: MemoryStore,
+    rules: Rules,
+}
+
+impl World {
+    fn new(text: &str) -> Self {
+        Self { store: MemoryStore::default(), rules: machine(text) }
+    }
+
+    fn put(&mut self, series: &str, at: i64, v: f64) {
+        let labels = parse_series_labels(series).unwrap();
+        self.store.push(Point { labels, t: TimestampMs(at), value: Value::Float(v) });
+    }
+
+    fn tick(&mut self, at: i64) -> Output {
+        let watch = || Duration::from_millis(5);
+        let input = Input { storage: &self.store, sources_ready: true, stopwatch: Some(&watch) };
+        let out = self.rules.tick(TimestampMs(at), &input);
+        self.store.commit(out.batch.clone());
+        out
+    }
+
+    /// The last value of the only series with this name and rule.
+    fn own(&self, metric: &str, rule: &str) -> Option<f64> {
+        let matchers = [Matcher::equal("__name__", metric), Matcher::equal("rule", rule)];
+        let mut set = self.store.select(&matchers, TimeRange::ALL).unwrap();
+        let mut data = SeriesData::default();
+        set.next_into(&mut data).unwrap();
+        data.floats.last().map(|s| s.v)
+    }
+}
+
+fn machine(text: &str) -> Rules {
+    let set = load(&[Source { name: "rules.yaml".into(), text: text.into() }], &Tuning::default()).unwrap();
+    let settings = Config { external_labels: [("cluster".into(), "eu".into())].into(), ..Config::default() };
+    Rules::new(
+        set,
+        settings.settings("http://watch.example/", 300_000),
+        Arc::new(Engine::new(EngineOptions::default())),
+    )
+}
+
+const RULES: &str = "groups:
+- name: g
+  limit: 5
+  rules:
+  - {record: 'job:x:sum', expr: sum by (job) (x), labels: {level: job}}
+  - alert: Hot
+    expr: job:x:sum > 1
+    for: 30s
+    labels: {severity: warning}
+    annotations: {summary: '{{ $value }}'}
+  - {record: broken, expr: a + on (job) b}
+- name: other
+  interval: 1m
+  rules:
+  - {alert: Watchdog, expr: vector(1), annotations: {bad: '{{ .Nope }}'}}
+";
+
+#[test]
+fn the_view_serialises_as_prometheus_answers() {
+    let mut world = World::new(RULES);
+    for (series, v) in
+        [("x{job=\"a\"}", 2.5), ("a{job=\"j\",c=\"1\"}", 1.0), ("b{job=\"j\"}", 1.0), ("b{job=\"j\",c=\"2\"}", 1.0)]
+    {
+        world.put(series, 0, v);
+    }
+    let before = serde_json::to_value(world.rules.view().groups(|_, _| true)).unwrap();
+    assert_eq!(before[0]["rules"][0]["health"], "unknown");
+    assert_eq!(before[0]["rules"][0]["lastEvaluation"], "0001-01-01T00:00:00Z");
+    let out = world.tick(0);
+    assert_eq!(
+        out.failures.iter().map(|f| (f.rule.as_str(), f.kind)).collect::<Vec<_>>(),
+        [("broken", "evaluation"), ("Watchdog", "template")]
+    );
+
+    let view = world.rules.view();
+    let mut groups = serde_json::to_value(view.groups(|_, _| true)).unwrap();
+    let error = groups[0]["rules"][2]["lastError"].take();
+    assert!(error.as_str().unwrap().contains("many-to-"), "{error}");
+    let evaluated = json!({"health": "ok", "evaluationTime": 0.0, "lastEvaluation": "1970-01-01T00:00:00.000Z"});
+    let with = |mut rule: serde_json::Value| {
+        for (key, value) in evaluated.as_object().unwrap() {
+            rule.as_object_mut().unwrap().entry(key).or_insert(value.clone());
+        }
+        rule
+    };
+    let expected = json!([
+        {
+            "name": "g", "file": "rules.yaml", "interval": 15.0, "limit": 5, "evaluationTime": 0.0,
+            "lastEvaluation": "1970-01-01T00:00:00.000Z",
+            "rules": [
+                with(json!({"name": "job:x:sum", "query": "sum by (job) (x)", "labels": {"level": "job"}, "type": "recording"})),
+                with(json!({
+                    "state": "pending", "name": "Hot", "query": "job:x:sum > 1", "duration": 30.0, "keepFiringFor": 0.0,
+                    "labels": {"severity": "warning"}, "annotations": {"summary": "{{ $value }}"},
+                    "alerts": [{
+                        "labels": {"alertname": "Hot", "job": "a", "level": "job", "severity": "warning"},
+                        "annotations": {"summary": "2.5"}, "state": "pending",
+                        "activeAt": "1970-01-01T00:00:00.000Z", "value": "2.5e+00",
+                    }],
+                    "type": "alerting",
+                })),
+                with(json!({"name": "broken", "query": "a + on (job) b", "health": "err", "lastError": null, "type": "recording"})),
+            ],
+        },
+        {
+            "name": "other", "file": "rules.yaml", "interval": 60.0, "limit": 0, "evaluationTime": 0.0,
+            "lastEvaluation": "1970-01-01T00:00:00.000Z",
+            "rules": [with(json!({
+                "state": "firing", "name": "Watchdog", "query": "vector(1)", "duration": 0.0, "keepFiringFor": 0.0,
+                "labels": {}, "annotations": {"bad": "{{ .Nope }}"},
+                "alerts": [{
+                    "labels": {"alertname": "Watchdog"},
+                    "annotations": {"bad": groups[1]["rules"][0]["alerts"][0]["annotations"]["bad"]},
+                    "state": "firing", "activeAt": "1970-01-01T00:00:00.000Z", "value": "1e+00",
+                }],
+                "type": "alerting",
+            }))],
+        },
+    ]);
+    let text = groups[1]["rules"][0]["alerts"][0]["annotations"]["bad"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("<error expanding template: error executing template __alert_Watchdog:"), "{text}");
+    assert_eq!(groups, expected);
+    assert_eq!(view.groups(|rule, _| rule.name == "Hot").len(), 1, "groups without a kept rule are left out");
+}
+
+#[test]
+fn alerts_are_sent_with_links_and_external_labels_and_repeated_each_minute() {
+    let mut world = World::new("groups: [{name: g, rules: [{alert: Hot, expr: x > 1}]}]");
+    let mut sent = Vec::new();
+    for at in (0..=300_000).step_by(15_000) {
+        world.put("x{job=\"a\"}", at, if at < 150_000 { 5.0 } else { 0.0 });
+        sent.extend(world.tick(at).alerts.into_iter().map(|a| (at / 1000, a)));
+    }
+    let times: Vec<_> = sent.iter().map(|(at, a)| (*at, a.state)).collect();
+    let (f, r) = (AlertState::Firing, AlertState::Resolved);
+    assert_eq!(times, [(0, f), (60, f), (120, f), (150, r), (210, r), (270, r)]);
+    let alert = &sent[1].1;
+    assert_eq!(alert.labels, Labels::from_pairs([("alertname", "Hot"), ("cluster", "eu"), ("job", "a")]));
+    assert_eq!(alert.generator_url, "http://watch.example/graph?g0.expr=x+%3E+1&g0.tab=1");
+    assert_eq!((alert.starts_at.0, alert.ends_at.0), (0, 60_000 + 240_000));
+    assert_eq!(sent[5].1.ends_at.0, 150_000);
+}
+
+#[test]
+fn a_resolve_that_was_not_told_before_a_crash_is_told_after_it() {
+    let text = "groups: [{name: g, rules: [{alert: Hot, expr: x > 1}]}]";
+    let mut world = World::new(text);
+    for (at, v) in [(0, 5.0), (15_000, 5.0), (30_000, 0.0)] {
+        world.put("x", at, v);
+        // The process dies before the last tick's alerts are handed on.
+        world.tick(at);
+    }
+    world.rules = machine(text);
+    assert_eq!(world.rules.restore(TimestampMs(40_000), &world.store).unwrap(), 1);
+    world.put("x", 45_000, 0.0);
+    let alerts = world.tick(45_000).alerts;
+    assert_eq!(alerts.len(), 1);
+    assert_eq!((alerts[0].state, alerts[0].starts_at.0, alerts[0].ends_at.0), (AlertState::Resolved, 0, 30_000));
+    let much_later = machine(text).restore(TimestampMs(40_000_000), &world.store);
+    assert!(much_later.is_ok());
+}
+
+#[test]
+fn failing_and_blind_rules_say_so_in_series_of_their_own() {
+    let mut world = World::new(
+        "groups:
+- name: g
+  rules:
+  - {record: limit, expr: '1'}
+  - {alert: Vanished, expr: x > on () group_left () min(limit)}
+  - {alert: Never, expr: never > 1}
+  - {alert: Absent, expr: absent(never)}
+  - {record: broken, expr: a + on (job) b}
+",
+    );
+    for at in (0..=600_000).step_by(15_000) {
+        if at <= 60_000 {
+            world.put("x", at, 0.0);
+        }
+        for series in ["a{job=\"j\"}", "b{job=\"j\"}", "b{job=\"j\",c=\"2\"}"] {
+            world.put(series, at, 1.0);
+        }
+        world.tick(at);
+        if at == 60_000 {
+            assert_eq!(world.own(BLIND_METRIC, "Vanished"), Some(0.0));
+        }
+    }
+    let blind = ["Vanished", "Never", "Absent", "limit", "broken"].map(|rule| world.own(BLIND_METRIC, rule));
+    assert_eq!(blind, [Some(1.0), Some(1.0), Some(0.0), Some(0.0), Some(0.0)]);
+    assert_eq!(world.own(FAILURES_METRIC, "broken"), Some(41.0));
+    assert_eq!(world.own(FAILURES_METRIC, "Never"), Some(0.0));
+    let rows = world.rules.stats().rows();
+    let value = |name: &str| rows.iter().find(|r| r.name == name).map(|r| r.value);
+    assert_eq!(value("rivetwatch_rules_failures_total"), Some(41.0));
+    assert_eq!(value("rivetwatch_rules_ticks_total"), Some(41.0));
+    assert_eq!(value("rivetwatch_rules_blind"), Some(2.0));
+}
+
+#[test]
+fn recorded_series_end_when_their_rule_gives_them_no_more() {
+    let mut world = World::new("groups: [{name: g, rules: [{record: 'big', expr: x > 1}]}]");
+    world.put("x{i=\"1\"}", 0, 5.0);
+    world.tick(0);
+    world.put("x{i=\"1\"}", 15_000, 0.0);
+    let out = world.tick(15_000);
+    let ended: Vec<_> = out.batch.points.iter().filter(|p| p.labels.metric_name() == "big").collect();
+    assert_eq!(ended.len(), 1);
+    assert!(matches!(ended[0].value, Value::Float(v) if rivetwatch::model::is_stale_nan(v)));
+    assert!(world.tick(30_000).batch.points.iter().all(|p| p.labels.metric_name() != "big"), "once");
+}
