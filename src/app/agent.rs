@@ -29,6 +29,7 @@ use crate::model::{METRIC_NAME, MatchOp};
 use crate::notify::runner::{Runner, Terminal};
 use crate::promql::{Engine, EngineOptions};
 use crate::receive::identity::Local;
+use crate::receive::remote_write::{self, RemoteWriteStats};
 use crate::receive::scrape::Keep;
 use crate::rules::{self, Rules};
 use crate::storage::{Append, Select};
@@ -97,7 +98,11 @@ impl App {
         let store = open_store(&config).await?;
         bridge.add(store.clone());
         let health = Arc::new(Health::default());
-        let options = EngineOptions { max_samples: config.api.query.max_samples, ..EngineOptions::default() };
+        let options = EngineOptions {
+            max_samples: config.api.query.max_samples,
+            window_edges: config.api.query.window_edges.into(),
+            ..EngineOptions::default()
+        };
         let engine = Arc::new(Engine::new(options));
         let set = config.rules.load(origin.base(), &config.thresholds)?;
         let reload_stats = Arc::new(ReloadStats::default());
@@ -126,6 +131,14 @@ impl App {
             }
             (_, None) => (kept.clone(), kept, None),
         };
+        let written = Arc::new(RemoteWriteStats::default());
+        bridge.add(written.clone());
+        let mut more = remote_write::router(remote_write::Settings {
+            config: config.receive.remote_write.clone(),
+            clock: clock.clone(),
+            store: points.clone(),
+            stats: written,
+        });
         let mut receivers = Stage::new("receivers");
         let intake = intake::Settings {
             config: &config,
@@ -142,7 +155,6 @@ impl App {
         let own = OwnSeries::new(&config, &local, bridge.clone());
         let mut judging = Stage::new("judge");
         let mut notifying = Stage::new("notify");
-        let mut more = axum::Router::new();
         let mut views = views::Judged::default();
         if config.role == Role::Sidecar {
             // Nothing is judged here, so the agent's own numbers go to whoever judges.
@@ -207,6 +219,7 @@ impl App {
             engine,
             clock: clock.clone(),
             query: config.api.query.clone(),
+            interval_ms: config.rules.interval.as_ms(),
             query_slots: Arc::new(Semaphore::new(config.api.query.max_concurrency)),
             health: health.clone(),
             metrics_page: views::metrics_page(telemetry.clone(), bridge),
