@@ -30,7 +30,7 @@ use crate::promql;
 use crate::storage::Select;
 
 pub use auth::{Auth, AuthConfig, check_exposure};
-pub use config::{Config, ProbeConfig, QueryConfig};
+pub use config::{Config, ProbeConfig, QueryConfig, WindowEdges};
 pub use health::Health;
 
 /// What the handlers read; cheap to clone.
@@ -43,6 +43,8 @@ pub struct Shared {
     pub engine: Arc<promql::Engine>,
     pub clock: Clock,
     pub query: QueryConfig,
+    /// Time between evaluations of the rules, for `status/config`.
+    pub interval_ms: i64,
     /// One permit for each query that may run at once.
     pub query_slots: Arc<Semaphore>,
     pub health: Arc<Health>,
@@ -80,6 +82,7 @@ pub fn router(state: State, auth: Auth, more: Router) -> Router {
     let open = health::router().with_state(state.clone()).merge(page::router());
     let guarded = Router::new()
         .nest("/api/v1", prometheus::router())
+        .route("/federate", get(prometheus::federate))
         .with_state(state)
         .merge(more)
         .layer(axum::middleware::from_fn_with_state(auth, auth::require_token));
