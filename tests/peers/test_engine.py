@@ -26,11 +26,17 @@ class Engine(Process):
             "RIVET__guard__port": str(GUARD),
             "RIVET__api_peer__port": str(PEER),
             "RIVET__metrics__port": str(METRICS),
+            # Without this an engine outside a container takes the whole machine's load for its own and sheds work.
+            "RIVET__runtime__worker_cpu_max": "1000000",
         }
         super().__init__([ENGINE, "start"], folder / "engine.log", env)
         (folder / "engine.pid").write_text(str(self.child.pid))
         health = f"http://127.0.0.1:{PEER}/health"
         wait_for("the engine", lambda: self.alive() and requests.get(health, timeout=2).ok, 60)
+
+    def stop(self, how=signal.SIGKILL, patience=20):
+        """Dies at once: asked politely it would wait for its requests for minutes."""
+        return super().stop(how, patience)
 
 
 class Host(Process):
@@ -39,7 +45,7 @@ class Host(Process):
         super().__init__(["node", "host.mjs"], folder / f"host-{name}.log", env, cwd=ENGINE_DIR)
 
     def stop(self, how=signal.SIGKILL, patience=20):
-        """Dies at once: asked politely it would move its actors elsewhere first."""
+        """Dies at once, as a host that is lost does."""
         return super().stop(how, patience)
 
 
