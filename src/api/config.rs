@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::auth::{AuthConfig, check_exposure};
 use crate::model::{HumanDuration, Problem};
+use crate::promql;
 
 /// The listener with the page and the APIs.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,11 +34,37 @@ pub struct QueryConfig {
     pub max_concurrency: usize,
     /// Samples a query may load; default 20 million.
     pub max_samples: usize,
+    /// For tests only, where answers are compared with Prometheus 2: `closed` windows hold the sample on their left
+    /// edge, too. Default `half_open`, as in Prometheus 3; the rules count on it.
+    pub window_edges: WindowEdges,
+}
+
+/// `api.query.window_edges`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowEdges {
+    #[default]
+    HalfOpen,
+    Closed,
+}
+
+impl From<WindowEdges> for promql::WindowEdges {
+    fn from(edges: WindowEdges) -> Self {
+        match edges {
+            WindowEdges::HalfOpen => Self::HalfOpen,
+            WindowEdges::Closed => Self::Closed,
+        }
+    }
 }
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { timeout: HumanDuration::secs(30), max_concurrency: 4, max_samples: 20_000_000 }
+        Self {
+            timeout: HumanDuration::secs(30),
+            max_concurrency: 4,
+            max_samples: 20_000_000,
+            window_edges: WindowEdges::HalfOpen,
+        }
     }
 }
 

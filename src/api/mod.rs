@@ -12,20 +12,25 @@ pub mod page;
 pub mod prometheus;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
 use axum::routing::get;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::trace::TraceLayer;
+use tracing::Span;
 
 use crate::clock::Clock;
 use crate::promql;
 use crate::storage::Select;
 
 pub use auth::{Auth, AuthConfig, check_exposure};
-pub use config::{Config, ProbeConfig, QueryConfig};
+pub use config::{Config, ProbeConfig, QueryConfig, WindowEdges};
 pub use health::Health;
 
 /// What the handlers read; cheap to clone.
@@ -38,6 +43,8 @@ pub struct Shared {
     pub engine: Arc<promql::Engine>,
     pub clock: Clock,
     pub query: QueryConfig,
+    /// Time between evaluations of the rules, for `status/config`.
+    pub interval_ms: i64,
     /// One permit for each query that may run at once.
     pub query_slots: Arc<Semaphore>,
     pub health: Arc<Health>,
@@ -75,10 +82,31 @@ pub fn router(state: State, auth: Auth, more: Router) -> Router {
     let open = health::router().with_state(state.clone()).merge(page::router());
     let guarded = Router::new()
         .nest("/api/v1", prometheus::router())
+        .route("/federate", get(prometheus::federate))
         .with_state(state)
         .merge(more)
         .layer(axum::middleware::from_fn_with_state(auth, auth::require_token));
-    Router::new().merge(open).merge(guarded).layer(CatchPanicLayer::new()).layer(CompressionLayer::new())
+    let spans = TraceLayer::new_for_http()
+        .make_span_with(request_span)
+        .on_request(())
+        .on_response(|response: &Response, _: Duration, span: &Span| {
+            span.record("http.response.status_code", response.status().as_u16());
+        })
+        .on_body_chunk(())
+        .on_eos(())
+        .on_failure(());
+    Router::new().merge(open).merge(guarded).layer(CatchPanicLayer::new()).layer(CompressionLayer::new()).layer(spans)
+}
+
+/// The span of one request: its method and path, never its query, which may hold a token.
+fn request_span(request: &Request) -> Span {
+    tracing::info_span!(
+        "http_request",
+        otel.kind = "server",
+        http.request.method = %request.method(),
+        url.path = request.uri().path(),
+        http.response.status_code = tracing::field::Empty,
+    )
 }
 
 /// `/livez`, `/readyz` and `/metrics` alone, for the probes listener.

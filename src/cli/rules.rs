@@ -8,6 +8,7 @@ use super::CliError;
 use super::rules_check::{self, RulesCheck};
 use super::rules_test::{self, RulesTest};
 use crate::export::{relabel, rules as export};
+use crate::promql::WindowEdges;
 use crate::rules::{TestOptions, builtin_sources};
 
 /// Arguments of `rules`.
@@ -38,6 +39,9 @@ enum Action {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        /// Let windows hold both edges, as Prometheus 2 does: for files that promtool 2 has to pass as well.
+        #[arg(long)]
+        closed_windows: bool,
     },
     /// Print the shipped rules for a Prometheus of your own.
     Export {
@@ -72,8 +76,9 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             let report = RulesCheck { files, syntax_only, ..RulesCheck::default() }.run();
             exit(rules_check::print(&report, json, &mut std::io::stdout().lock()))
         }
-        Action::Test { files, json } => {
-            let report = RulesTest { files, options: TestOptions::default() }.run();
+        Action::Test { files, json, closed_windows } => {
+            let window_edges = if closed_windows { WindowEdges::Closed } else { WindowEdges::HalfOpen };
+            let report = RulesTest { files, options: TestOptions { window_edges, ..TestOptions::default() } }.run();
             exit(rules_test::print(&report, json, &mut std::io::stdout().lock()))
         }
         Action::Export { format, dir, labels, namespace } => self::export(format, dir, &labels, namespace),

@@ -84,6 +84,7 @@ pub struct ReceiveConfig {
     pub host: receive::host::Config,
     pub engine_api: receive::engine_api::Config,
     pub spans: receive::spans::Config,
+    pub remote_write: receive::remote_write::Config,
 }
 
 /// The `storage:` section: where points are kept, how long, and how many.
@@ -258,6 +259,7 @@ impl Config {
         self.receive.host.validate("receive.host", p);
         self.receive.engine_api.validate("receive.engine_api", p);
         self.receive.spans.validate("receive.spans", p);
+        self.receive.remote_write.validate("receive.remote_write", p);
         self.storage.tsdb.validate("storage", p);
         self.storage.wal.validate("storage.wal", p);
         self.storage.limits.validate("storage.limits", p);

@@ -8,5 +8,6 @@ pub mod identity;
 mod liveness;
 pub mod otlp;
 pub mod redact;
+pub mod remote_write;
 pub mod scrape;
 pub mod spans;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod alertmanager_api;
+mod capacity;
 mod catalogue;
 mod configs;
 mod dashboards;

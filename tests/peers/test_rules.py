@@ -2,7 +2,7 @@
 
 import subprocess
 
-from conftest import ROOT
+from conftest import BINARY, ROOT
 
 
 def run(*command):
@@ -17,3 +17,7 @@ def test_promtool_accepts_the_rules():
 
 def test_promtool_passes_the_rule_tests():
     run("promtool", "test", "rules", *sorted(ROOT.glob("alerts/tests/*.yaml")))
+
+
+def test_our_own_runner_passes_the_rule_tests():
+    run(BINARY, "rules", "test", "--closed-windows", *sorted(ROOT.glob("alerts/tests/*.yaml")))

@@ -65,6 +65,15 @@ pub async fn no_such_path(uri: axum::http::Uri) -> ApiError {
     ApiError::not_found(format!("no such API path: {}", uri.path()))
 }
 
+/// Answers other methods on paths that exist; `405` makes Prometheus' clients fall back from POST to GET.
+pub async fn method_not_allowed(method: axum::http::Method) -> ApiError {
+    ApiError {
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        kind: "bad_data",
+        message: format!("method {method} is not allowed here"),
+    }
+}
+
 /// A successful answer with data, and the annotations of a query.
 pub fn success(data: impl Serialize, warnings: &[String], infos: &[String]) -> Response {
     #[derive(Serialize)]

@@ -5,11 +5,15 @@
 //! Limits: `api.query.max_concurrency` queries at once (others wait), `timeout`, samples and series per query.
 
 mod answer;
+mod federate;
 mod labels;
 mod params;
+mod points;
 mod query;
 mod rules;
 mod status;
+mod targets;
+mod tree;
 
 use axum::Router;
 use axum::routing::get;
@@ -17,6 +21,7 @@ use axum::routing::get;
 use super::State;
 
 pub use answer::{ApiError, write_f64};
+pub use federate::federate;
 
 /// The routes below `/api/v1`.
 pub fn router() -> Router<State> {
@@ -25,16 +30,23 @@ pub fn router() -> Router<State> {
         .route("/query_range", get(query::range).post(query::range))
         .route("/query_exemplars", get(query::exemplars).post(query::exemplars))
         .route("/format_query", get(query::format).post(query::format))
+        .route("/parse_query", get(query::parse_query).post(query::parse_query))
         .route("/series", get(labels::series).post(labels::series))
         .route("/labels", get(labels::names).post(labels::names))
         .route("/label/{name}/values", get(labels::values))
         .route("/metadata", get(labels::metadata))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
-        .route("/targets", get(status::targets))
+        .route("/targets", get(targets::targets))
+        .route("/targets/metadata", get(targets::metadata))
+        .route("/alertmanagers", get(targets::alertmanagers))
         .route("/capacity", get(status::capacity))
         .route("/status/buildinfo", get(status::build_info))
         .route("/status/runtimeinfo", get(status::runtime_info))
+        .route("/status/config", get(status::config))
         .route("/status/flags", get(status::flags))
+        .route("/status/tsdb", get(status::tsdb))
+        .route("/status/walreplay", get(status::wal_replay))
+        .method_not_allowed_fallback(answer::method_not_allowed)
         .fallback(answer::no_such_path)
 }

@@ -1,16 +1,21 @@
-//! `query`, `query_range`, `query_exemplars`, `format_query`.
+//! `query`, `query_range`, `query_exemplars`, `format_query`, `parse_query`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract;
 use axum::response::Response;
 
-use super::answer::{ApiError, success, success_raw, write_f64, write_time};
+use serde_json::json;
+
+use super::answer::{ApiError, success, success_raw};
 use super::params::Params;
+use super::{points, tree};
 use crate::api::State;
-use crate::model::{FloatHistogram, Labels, Sample, TimestampMs, Value};
+use crate::model::{Labels, Matcher, Metadata, TimeRange};
 use crate::promql::{self, Cancel, QueryError, QueryResult, QueryValue};
+use crate::storage::{Select, SelectError, SeriesData, SeriesSet};
 
 /// Prometheus refuses ranges with more points than this for each series.
 const MAX_POINTS_PER_SERIES: i64 = 11_000;
@@ -18,10 +23,10 @@ const MAX_POINTS_PER_SERIES: i64 = 11_000;
 pub async fn instant(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
     let at = params.time("time")?.unwrap_or_else(|| state.clock.now());
     let limit = params.limit()?;
-    let result =
+    let answered =
         run(&state, &params, move |engine, storage, expr, cancel| engine.instant_with(storage, expr, at, cancel))
             .await?;
-    Ok(answer(result, limit))
+    Ok(answer(answered, limit))
 }
 
 pub async fn range(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
@@ -43,17 +48,22 @@ pub async fn range(extract::State(state): extract::State<State>, params: Params)
         ));
     }
     let limit = params.limit()?;
-    let result = run(&state, &params, move |engine, storage, expr, cancel| {
+    let answered = run(&state, &params, move |engine, storage, expr, cancel| {
         engine.range_with(storage, expr, start, end, step, cancel)
     })
     .await?;
-    Ok(answer(result, limit))
+    Ok(answer(answered, limit))
 }
 
 /// The store keeps no exemplars, so that every valid query has none.
 pub async fn exemplars(params: Params) -> Result<Response, ApiError> {
     parse(&params)?;
     Ok(success(Vec::<()>::new(), &[], &[]))
+}
+
+/// The syntax tree, in the form that Prometheus' own page and other tools read.
+pub async fn parse_query(params: Params) -> Result<Response, ApiError> {
+    Ok(success(tree::of(&parse(&params)?), &[], &[]))
 }
 
 pub async fn format(params: Params) -> Result<Response, ApiError> {
@@ -74,12 +84,60 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// An answer, and what it took where the request asked for `stats`.
+struct Answered {
+    result: QueryResult,
+    stats: Option<serde_json::Value>,
+}
+
+/// A store that counts the samples it gives out.
+struct Counting {
+    store: Arc<dyn Select>,
+    samples: AtomicU64,
+}
+
+struct CountingSet<'a> {
+    set: Box<dyn SeriesSet + 'a>,
+    samples: &'a AtomicU64,
+}
+
+impl SeriesSet for CountingSet<'_> {
+    fn next_into(&mut self, into: &mut SeriesData) -> Result<Option<Labels>, SelectError> {
+        let next = self.set.next_into(into)?;
+        if next.is_some() {
+            self.samples.fetch_add(into.len() as u64, Ordering::Relaxed);
+        }
+        Ok(next)
+    }
+}
+
+impl Select for Counting {
+    fn select<'a>(&'a self, matchers: &[Matcher], range: TimeRange) -> Result<Box<dyn SeriesSet + 'a>, SelectError> {
+        let set = self.store.select(matchers, range)?;
+        Ok(Box::new(CountingSet { set, samples: &self.samples }))
+    }
+
+    fn series(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Labels>, SelectError> {
+        self.store.series(matchers, range)
+    }
+
+    fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SelectError> {
+        self.store.label_names(matchers, range)
+    }
+
+    fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SelectError> {
+        self.store.label_values(name, matchers, range)
+    }
+
+    fn metadata(&self, family: Option<&str>) -> Vec<(String, Metadata)> {
+        self.store.metadata(family)
+    }
+}
+
 /// Runs a query on a blocking thread, within the concurrency limit and the timeout.
-async fn run<F>(state: &State, params: &Params, evaluate: F) -> Result<QueryResult, ApiError>
+async fn run<F>(state: &State, params: &Params, evaluate: F) -> Result<Answered, ApiError>
 where
-    F: FnOnce(&promql::Engine, &dyn crate::storage::Select, &promql::Expr, &Cancel) -> Result<QueryResult, QueryError>
-        + Send
-        + 'static,
+    F: FnOnce(&promql::Engine, &dyn Select, &promql::Expr, &Cancel) -> Result<QueryResult, QueryError> + Send + 'static,
 {
     let expr = parse(params)?;
     let limit = state.query.timeout.0;
@@ -90,24 +148,33 @@ where
     let engine = match params.duration_ms("lookback_delta")? {
         Some(lookback_ms) if lookback_ms > 0 => {
             let options = promql::EngineOptions { lookback_ms, ..state.engine.options().clone() };
-            Arc::new(promql::Engine::new(options))
+            Arc::new(state.engine.with_options(options))
         }
         _ => state.engine.clone(),
     };
     let late = || ApiError::timeout(QueryError::TimedOut.to_string());
-    let deadline = tokio::time::Instant::now() + timeout;
+    let asked = tokio::time::Instant::now();
+    let deadline = asked + timeout;
     let _permit = tokio::time::timeout_at(deadline, state.query_slots.clone().acquire_owned())
         .await
         .map_err(|_| late())?
         .map_err(|_| ApiError::internal("the agent is stopping".into()))?;
     let cancel = Cancel::default();
     let guard = CancelOnDrop(cancel.clone());
-    let storage = state.storage.clone();
+    let storage = Arc::new(Counting { store: state.storage.clone(), samples: AtomicU64::new(0) });
+    let (counted, began) = (storage.clone(), tokio::time::Instant::now());
     let work = tokio::task::spawn_blocking(move || evaluate(&engine, &*storage, &expr, &cancel));
     let outcome = tokio::time::timeout_at(deadline, work).await.map_err(|_| late())?;
     drop(guard);
     match outcome {
-        Ok(Ok(result)) => Ok(result),
+        Ok(Ok(result)) => {
+            let stats = params.get("stats").map(|_| {
+                let (queued, took) = (began.duration_since(asked).as_secs_f64(), began.elapsed().as_secs_f64());
+                let samples = counted.samples.load(Ordering::Relaxed);
+                stats(queued, took, samples)
+            });
+            Ok(Answered { result, stats })
+        }
         Ok(Err(error)) => Err(match error {
             QueryError::Canceled => ApiError::canceled(error.to_string()),
             QueryError::TimedOut => ApiError::timeout(error.to_string()),
@@ -121,7 +188,20 @@ where
     }
 }
 
-fn answer(mut result: QueryResult, limit: Option<usize>) -> Response {
+/// Seconds and samples under Prometheus' names. Each sample counts once, however many steps read it, and all of them
+/// are held at once at the peak.
+fn stats(queued: f64, took: f64, samples: u64) -> serde_json::Value {
+    json!({
+        "timings": {
+            "evalTotalTime": took, "resultSortTime": 0.0, "queryPreparationTime": 0.0, "innerEvalTime": took,
+            "execQueueTime": queued, "execTotalTime": queued + took,
+        },
+        "samples": { "totalQueryableSamples": samples, "peakSamples": samples },
+    })
+}
+
+fn answer(answered: Answered, limit: Option<usize>) -> Response {
+    let Answered { mut result, stats } = answered;
     let mut warnings = std::mem::take(&mut result.warnings);
     let truncated = limit.is_some_and(|n| match &mut result.value {
         QueryValue::Vector(v) if v.len() > n => {
@@ -137,119 +217,5 @@ fn answer(mut result: QueryResult, limit: Option<usize>) -> Response {
     if truncated {
         warnings.push("results truncated due to limit".into());
     }
-    success_raw(&data(&result.value), &warnings, &result.infos)
-}
-
-/// `{"resultType":…,"result":…}` as Prometheus writes it.
-pub fn data(value: &QueryValue) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
-    let kind = match value {
-        QueryValue::Scalar(_) => "scalar",
-        QueryValue::String(..) => "string",
-        QueryValue::Vector(_) => "vector",
-        QueryValue::Matrix(_) => "matrix",
-    };
-    out.extend_from_slice(format!(r#"{{"resultType":"{kind}","result":"#).as_bytes());
-    match value {
-        QueryValue::Scalar(sample) => write_point(&mut out, *sample),
-        QueryValue::String(t, text) => {
-            out.push(b'[');
-            write_time(&mut out, *t);
-            out.push(b',');
-            write_json(&mut out, text);
-            out.push(b']');
-        }
-        QueryValue::Vector(vector) => write_list(&mut out, vector, |out, sample| {
-            write_metric(out, &sample.labels);
-            match &sample.value {
-                Value::Float(v) => {
-                    out.extend_from_slice(br#","value":"#);
-                    write_point(out, Sample { t: sample.t, v: *v });
-                }
-                Value::Histogram(h) => {
-                    out.extend_from_slice(br#","histogram":"#);
-                    write_histogram_point(out, sample.t, h);
-                }
-            }
-            out.push(b'}');
-        }),
-        QueryValue::Matrix(matrix) => write_list(&mut out, matrix, |out, series| {
-            write_metric(out, &series.labels);
-            if !series.floats.is_empty() {
-                out.extend_from_slice(br#","values":"#);
-                write_list(out, &series.floats, |out, sample| write_point(out, *sample));
-            }
-            if !series.histograms.is_empty() {
-                out.extend_from_slice(br#","histograms":"#);
-                write_list(out, &series.histograms, |out, (t, h)| write_histogram_point(out, *t, h));
-            }
-            out.push(b'}');
-        }),
-    }
-    out.push(b'}');
-    out
-}
-
-fn write_list<T>(out: &mut Vec<u8>, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {
-    out.push(b'[');
-    for (i, item) in items.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        write(out, item);
-    }
-    out.push(b']');
-}
-
-fn write_json(out: &mut Vec<u8>, value: impl serde::Serialize) {
-    value.serialize(&mut serde_json::Serializer::new(out)).expect("strings and maps of strings are JSON");
-}
-
-fn write_metric(out: &mut Vec<u8>, labels: &Labels) {
-    out.extend_from_slice(br#"{"metric":"#);
-    write_json(out, labels);
-}
-
-fn write_point(out: &mut Vec<u8>, sample: Sample) {
-    out.push(b'[');
-    write_time(out, sample.t);
-    out.extend_from_slice(b",\"");
-    write_f64(out, sample.v);
-    out.extend_from_slice(b"\"]");
-}
-
-/// `[t, {"count":"…","sum":"…","buckets":[[boundaries,"lower","upper","count"],…]}]`; empty buckets are left out.
-fn write_histogram_point(out: &mut Vec<u8>, t: TimestampMs, histogram: &FloatHistogram) {
-    let quoted = |out: &mut Vec<u8>, v: f64| {
-        out.push(b'"');
-        write_f64(out, v);
-        out.push(b'"');
-    };
-    out.push(b'[');
-    write_time(out, t);
-    out.extend_from_slice(br#",{"count":"#);
-    quoted(out, histogram.count);
-    out.extend_from_slice(br#","sum":"#);
-    quoted(out, histogram.sum);
-    let buckets: Vec<_> = histogram.buckets().into_iter().filter(|b| b.count != 0.0).collect();
-    if !buckets.is_empty() {
-        out.extend_from_slice(br#","buckets":"#);
-        write_list(out, &buckets, |out, bucket| {
-            // Which ends belong to the bucket: 0 upper only, 1 lower only, 2 neither, 3 both.
-            let boundaries = match (bucket.lower_inclusive, bucket.upper_inclusive) {
-                (false, true) => 0,
-                (true, false) => 1,
-                (false, false) => 2,
-                (true, true) => 3,
-            };
-            out.extend_from_slice(format!("[{boundaries},").as_bytes());
-            quoted(out, bucket.lower);
-            out.push(b',');
-            quoted(out, bucket.upper);
-            out.push(b',');
-            quoted(out, bucket.count);
-            out.push(b']');
-        });
-    }
-    out.extend_from_slice(b"}]");
+    success_raw(&points::data(&result.value, stats.as_ref()), &warnings, &result.infos)
 }

@@ -1,18 +1,22 @@
-//! `targets`, `capacity` and `status/…`.
+//! `capacity` and `status/…`.
+
+use std::collections::HashMap;
 
 use axum::extract;
 use axum::response::Response;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::answer::{ApiError, success};
+use super::params::Params;
 use crate::api::State;
+use crate::model::{Labels, METRIC_NAME, TimeRange, format_duration_ms};
+
+/// Entries of each list of `status/tsdb`, by default and at most, as in Prometheus.
+const TOP: usize = 10;
+const TOP_MAX: usize = 10_000;
 
 /// The version that Grafana reads to choose its features: the language and API level served here.
 const PROMETHEUS_LEVEL: &str = "3.5.0";
-
-pub async fn targets(extract::State(state): extract::State<State>) -> Response {
-    success((state.targets)(), &[], &[])
-}
 
 /// Headroom as `rivetwatch capacity` prints it. Not a path of Prometheus.
 pub async fn capacity(extract::State(state): extract::State<State>) -> Result<Response, ApiError> {
@@ -49,8 +53,71 @@ pub async fn flags(extract::State(state): extract::State<State>) -> Response {
             "query.timeout": state.query.timeout.to_string(),
             "query.max-concurrency": state.query.max_concurrency.to_string(),
             "query.max-samples": state.query.max_samples.to_string(),
+            "query.lookback-delta": format_duration_ms(state.engine.options().lookback_ms),
+            "web.cors.origin": "",
+            "web.enable-admin-api": "false",
+            "web.enable-lifecycle": "false",
         }),
         &[],
         &[],
     )
+}
+
+/// The part of the configuration that Prometheus has, too. The agent's own file may hold secrets and is not shown.
+pub async fn config(extract::State(state): extract::State<State>) -> Response {
+    let (interval, timeout) = (format_duration_ms(state.interval_ms), state.query.timeout);
+    let yaml = format!(
+        "global:\n  scrape_interval: {interval}\n  evaluation_interval: {interval}\n  scrape_timeout: {timeout}\n"
+    );
+    success(json!({ "yaml": yaml }), &[], &[])
+}
+
+/// The log is read before the listener opens, so that its replay is always over.
+pub async fn wal_replay() -> Response {
+    success(json!({ "min": 0, "max": 0, "current": 0 }), &[], &[])
+}
+
+/// Where the series are: the names, labels and pairs with the most of them. `limit` is 10 by default.
+pub async fn tsdb(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
+    let limit = match params.get("limit").map(str::parse::<usize>) {
+        None => TOP,
+        Some(Ok(n @ 1..=TOP_MAX)) => n,
+        Some(_) => return Err(ApiError::bad_data(format!("limit must be a number from 1 to {TOP_MAX}"))),
+    };
+    let permit = state.query_slots.clone().acquire_owned().await;
+    let permit = permit.map_err(|_| ApiError::internal("the agent is stopping".into()))?;
+    let work = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        state.storage.series(&[], TimeRange::ALL).map(|series| cardinality(&series, limit))
+    });
+    let found = work.await.map_err(|e| ApiError::internal(e.to_string()))?;
+    Ok(success(found.map_err(|e| ApiError::internal(e.to_string()))?, &[], &[]))
+}
+
+fn cardinality(series: &[Labels], limit: usize) -> Value {
+    let mut pairs: HashMap<(&str, &str), usize> = HashMap::new();
+    for pair in series.iter().flat_map(Labels::iter) {
+        *pairs.entry(pair).or_default() += 1;
+    }
+    let (mut values, mut bytes) = (HashMap::<&str, usize>::new(), HashMap::<&str, usize>::new());
+    for ((name, value), count) in &pairs {
+        *values.entry(name).or_default() += 1;
+        *bytes.entry(name).or_default() += (name.len() + value.len()) * count;
+    }
+    let names = pairs.iter().filter(|((name, _), _)| *name == METRIC_NAME).map(|((_, value), n)| (*value, *n));
+    json!({
+        "headStats": { "numSeries": series.len(), "numLabelPairs": pairs.len() },
+        "seriesCountByMetricName": top(names, limit),
+        "labelValueCountByLabelName": top(values.iter().map(|(name, n)| (*name, *n)), limit),
+        "memoryInBytesByLabelName": top(bytes.iter().map(|(name, n)| (*name, *n)), limit),
+        "seriesCountByLabelValuePair": top(pairs.iter().map(|((name, value), n)| (format!("{name}={value}"), *n)), limit),
+    })
+}
+
+/// The largest counts first; equal ones by name.
+fn top<N: Into<String>>(counts: impl Iterator<Item = (N, usize)>, limit: usize) -> Vec<Value> {
+    let mut counts: Vec<(String, usize)> = counts.map(|(name, n)| (name.into(), n)).collect();
+    counts.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    counts.truncate(limit);
+    counts.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
 }

@@ -90,6 +90,8 @@ impl Scraper {
                 tracing::error!(%error, "a scrape task ended unexpectedly");
             }
         }
+        // Without targets nothing ran above; ending early would look like a failure to whoever started this.
+        stop.cancelled().await;
     }
 
     /// Keeps one scrape loop for each address of a name.
