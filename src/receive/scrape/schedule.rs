@@ -90,6 +90,8 @@ impl Scraper {
                 tracing::error!(%error, "a scrape task ended unexpectedly");
             }
         }
+        // Without targets there is nothing to do, which is not the same as having ended.
+        stop.cancelled().await;
     }
 
     /// Keeps one scrape loop for each address of a name.
