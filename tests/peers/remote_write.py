@@ -68,9 +68,9 @@ def counters(rng):
             labels = {"__name__": "requests_total", "job": "diff", "instance": instance, "code": code}
             value, values = 0, []
             rate = rng.choice([1, 7, 40])
-            for _ in range(STEPS):
+            for i in range(STEPS):
                 # A reset every now and then, to exactly zero: what the process counts from.
-                value = 0 if rng.random() < 0.02 else value + rng.randrange(rate * 2)
+                value = 0 if i == 0 or rng.random() < 0.02 else value + rng.randrange(rate * 2)
                 values.append(value)
             yield labels, values
     for instance in ("a", "b"):
@@ -127,10 +127,10 @@ def histograms(rng):
         for path in ("/", "/slow"):
             bounds = [0.1, 0.5, 1, 2.5, 10, math.inf]
             counts, total, rows = [0] * len(bounds), 0.0, []
-            for _ in range(STEPS):
+            for i in range(STEPS):
                 if rng.random() < 0.01:
                     counts, total = [0] * len(bounds), 0.0
-                for _ in range(rng.randrange(20)):
+                for _ in range(rng.randrange(20) if i else 0):
                     value = rng.expovariate(1 if path == "/" else 0.2)
                     at = next(i for i, bound in enumerate(bounds) if value <= bound)
                     counts[at] += 1

@@ -148,21 +148,28 @@ impl Evaluator<'_> {
         let matching = &operation.binary.matching;
         // As in Prometheus, `fill_left` fills the "many" side even where `group_right` makes that the right one.
         let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
+        let fills = fill_many.is_some() || fill_one.is_some();
         let mut pairs: Vec<LastPair> = vec![None; group.many.len()];
         let mut filled_pair: LastPair = None;
         for step in 0..grid.steps {
-            // Two series on the "one" side are an error even where nothing matches them.
-            let single = the_one(operation, group, one, step)?;
+            // Two series on the "one" side are an error even where nothing matches them, unless the other side is
+            // wholly empty and nothing stands in for it.
+            let single = match the_one(operation, group, one, step) {
+                Err(_) if !fills && many.iter().all(|series| series.points.get(step).is_none()) => continue,
+                single => single?,
+            };
             let partner = single.or(fill_one.map(Side::filled));
-            let mut any = false;
+            let (mut any, mut has_result) = (false, false);
             for (index, pair) in group.many.iter().zip(&mut pairs) {
                 let Some(side) = Side::of(many, *index, step) else { continue };
-                let is_second = std::mem::replace(&mut any, true);
+                any = true;
                 let Some(partner) = partner else { continue };
+                // A pair that a comparison filters out does not count.
+                let has_value = self.emit(operation, side, partner, step, pair, results);
+                let is_second = has_value && std::mem::replace(&mut has_result, true);
                 if is_second && matching.cardinality == Cardinality::OneToOne {
                     return Err(multiple_matches(matching.cardinality));
                 }
-                self.emit(operation, side, partner, step, pair, results);
             }
             if let (false, Some(fill), Some(partner)) = (any, fill_many, single) {
                 self.emit(operation, Side::filled(fill), partner, step, &mut filled_pair, results);
@@ -171,7 +178,7 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    /// Applies the operator to a pair.
+    /// Applies the operator to a pair; says whether there is a result.
     fn emit(
         &mut self,
         operation: &Operation<'_>,
@@ -180,11 +187,11 @@ impl Evaluator<'_> {
         step: usize,
         last: &mut LastPair,
         results: &mut Results,
-    ) {
+    ) -> bool {
         let Operation { expr, binary, swapped } = *operation;
         let (a, b) = if swapped { (one.point, many.point) } else { (many.point, one.point) };
         let value = match (apply(binary.op, a, b, expr.position, &mut self.notes), binary.return_bool) {
-            (Outcome::Undefined, _) | (Outcome::Filtered, false) => return,
+            (Outcome::Undefined, _) | (Outcome::Filtered, false) => return false,
             (Outcome::Filtered, true) => Output::Float(0.0),
             (Outcome::Value(_), true) => Output::Float(1.0),
             (Outcome::Value(value), false) => value,
@@ -199,6 +206,7 @@ impl Evaluator<'_> {
         };
         *last = Some((one.series, place));
         results.series[place].values.push((step, value));
+        true
     }
 }
 

@@ -66,6 +66,9 @@ impl Evaluator<'_> {
         grid: &Grid,
     ) -> Result<Vec<Series>, QueryError> {
         let label = super::labels::label_name(label)?;
+        // What `without` takes away is gone even where it is the label of the values.
+        let is_removed =
+            aggregate.without && (label == crate::model::METRIC_NAME || aggregate.grouping.contains(&label));
         // Groups may meet in one label set, where `label` overwrites a label by which they differ.
         let mut counts: Vec<(Labels, bool, Vec<u32>)> = Vec::new();
         let mut by_labels: HashMap<Labels, usize> = HashMap::new();
@@ -79,7 +82,9 @@ impl Evaluator<'_> {
                         Point::Histogram(h) => super::labels::histogram_text(h),
                     };
                     let mut builder = group.labels.builder();
-                    builder.set(label.as_str(), text);
+                    if !is_removed {
+                        builder.set(label.as_str(), text);
+                    }
                     let labels = builder.build();
                     let at = *by_labels.entry(labels.clone()).or_insert(counts.len());
                     if at == counts.len() {

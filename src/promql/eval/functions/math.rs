@@ -52,15 +52,16 @@ fn map(series: Vec<Series>, change: impl Fn(Points) -> Points) -> Vec<Series> {
     series.into_iter().map(changed).filter(|one| !one.points.is_empty()).collect()
 }
 
-/// Nothing where the bounds exclude each other; NaN where any is.
+/// Nothing where the bounds exclude each other. As Go's `Min` and `Max` have it, an infinite bound stands even where
+/// another number is NaN.
 fn clamp(v: f64, min: f64, max: f64) -> Option<f64> {
-    if max < min {
-        return None;
-    }
-    if v.is_nan() || min.is_nan() || max.is_nan() {
-        return Some(f64::NAN);
-    }
-    Some(v.min(max).max(min))
+    let lesser = |a: f64, b: f64, least: f64| match () {
+        () if a == least || b == least => least,
+        () if a.is_nan() || b.is_nan() => f64::NAN,
+        () => a.min(b),
+    };
+    let capped = lesser(v, max, f64::NEG_INFINITY);
+    (!(max < min)).then(|| -lesser(-capped, -min, f64::NEG_INFINITY))
 }
 
 /// To the nearest multiple, halves upwards. The inverse loses fewer digits than dividing by the step.

@@ -1,0 +1,515 @@
+//! The Prometheus API from outside: the whole router over a store in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request, StatusCode, header};
+use rivetwatch::api::{self, Auth, Health, QueryConfig};
+use rivetwatch::clock::Clock;
+use rivetwatch::model::{
+    FloatHistogram, Labels, Matcher, Metadata, MetricKind, Sample, Span, TimeRange, TimestampMs, Value as Point,
+    stale_nan,
+};
+use rivetwatch::promql::{Engine, EngineOptions};
+use rivetwatch::storage::{self, Append, Batch, Select, SelectError, SeriesData, SeriesSet};
+use rivetwatch::tsdb::{Settings, Tsdb};
+use serde_json::{Value, json};
+use tokio::sync::{Notify, Semaphore};
+use tower::ServiceExt;
+
+const NOW_MS: i64 = 1_700_000_000_000;
+const NOW: i64 = NOW_MS / 1000;
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    Labels::from_pairs(pairs.iter().copied())
+}
+
+/// `up` of two instances over five minutes, a counter, odd floats, a native histogram and an ended series.
+fn store() -> Tsdb {
+    let store = Tsdb::in_memory(Settings::default());
+    let mut batch = Batch::default();
+    let mut add = |pairs: &[(&str, &str)], ago_s: i64, value: Point| {
+        let t = TimestampMs(NOW_MS - ago_s * 1000);
+        batch.points.push(storage::Point { labels: labels(pairs), t, value });
+    };
+    for ago in (0..=300).rev().step_by(15) {
+        for instance in ["a", "b"] {
+            add(&[("__name__", "up"), ("job", "j"), ("instance", instance)], ago, Point::Float(1.0));
+        }
+        add(&[("__name__", "hits_total"), ("job", "j"), ("instance", "a")], ago, Point::Float((300 - ago) as f64));
+    }
+    for (kind, v) in [("nan", f64::NAN), ("inf", f64::INFINITY), ("ninf", f64::NEG_INFINITY), ("small", 1e-9)] {
+        add(&[("__name__", "odd"), ("kind", kind)], 0, Point::Float(v));
+    }
+    let histogram = FloatHistogram {
+        schema: 0,
+        count: 6.0,
+        sum: 9.5,
+        zero_threshold: 0.5,
+        zero_count: 1.0,
+        positive_spans: vec![Span { offset: 1, length: 2 }],
+        positive_buckets: vec![2.0, 3.0],
+        ..FloatHistogram::default()
+    };
+    add(&[("__name__", "sizes"), ("job", "j")], 0, Point::Histogram(Arc::new(histogram)));
+    add(&[("__name__", "gone"), ("job", "j")], 30, Point::Float(5.0));
+    add(&[("__name__", "gone"), ("job", "j")], 15, Point::Float(stale_nan()));
+    let about = |kind, help: &str| Metadata { kind, help: help.into(), unit: String::new() };
+    batch.metadata.push(("hits".into(), about(MetricKind::Counter, "Requests.")));
+    batch.metadata.push(("up".into(), about(MetricKind::Gauge, "Whether it is up.")));
+    let ticket = store.commit(batch);
+    // The tests run on async threads, where waiting is not allowed.
+    let receipt = std::thread::spawn(|| ticket.wait()).join().unwrap().unwrap();
+    assert_eq!(receipt.refused, []);
+    store
+}
+
+fn state(storage: Arc<dyn Select>, query: QueryConfig) -> api::State {
+    let options = EngineOptions { max_samples: query.max_samples, ..EngineOptions::default() };
+    let rule = |name: &str, kind: &str| json!({"name": name, "type": kind, "alerts": [], "query": "up"});
+    let groups = json!({"groups": [
+        {"name": "g1", "file": "a.yaml", "rules": [rule("Down", "alerting"), rule("job:up", "recording")]},
+        {"name": "g2", "file": "b.yaml", "rules": [rule("Slow", "alerting")]},
+    ]});
+    let target = json!({
+        "labels": {"job": "j", "instance": "a"}, "scrapePool": "j", "health": "up", "discoveredLabels": {},
+    });
+    let targets = json!({"activeTargets": [target], "droppedTargets": []});
+    let slots = query.max_concurrency;
+    api::State::new(api::Shared {
+        storage,
+        engine: Arc::new(Engine::new(options)),
+        clock: Clock::new(|| TimestampMs(NOW_MS), 1.0),
+        query,
+        interval_ms: 15_000,
+        query_slots: Arc::new(Semaphore::new(slots)),
+        health: Arc::new(Health::default()),
+        metrics_page: Arc::new(Vec::new),
+        rules: Arc::new(move || groups.clone()),
+        alerts: Arc::new(|| json!({"alerts": [{"labels": {"alertname": "Down"}, "state": "firing"}]})),
+        targets: Arc::new(move || targets.clone()),
+        capacity: Arc::new(|| Err("nothing to say".into())),
+    })
+}
+
+fn router() -> Router {
+    api::router(state(Arc::new(store()), QueryConfig::default()), Auth::default(), Router::new())
+}
+
+async fn send(router: &Router, request: Request<Body>) -> (StatusCode, Vec<u8>) {
+    let answer = router.clone().oneshot(request).await.unwrap();
+    let status = answer.status();
+    (status, to_bytes(answer.into_body(), 16 << 20).await.unwrap().to_vec())
+}
+
+async fn get(router: &Router, path: &str) -> (StatusCode, Value) {
+    let (status, body) = send(router, Request::get(path).body(Body::empty()).unwrap()).await;
+    (status, serde_json::from_slice(&body).unwrap_or_else(|e| panic!("{path}: {e}: {body:?}")))
+}
+
+async fn post(router: &Router, path: &str, form: &str) -> (StatusCode, Value) {
+    let request = Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let (status, body) = send(router, request.body(Body::from(form.to_owned())).unwrap()).await;
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+/// `data` of an answer that has to be a success.
+async fn data(router: &Router, path: &str) -> Value {
+    let (status, mut body) = get(router, path).await;
+    assert_eq!((status, &body["status"]), (StatusCode::OK, &json!("success")), "{path}: {body}");
+    body["data"].take()
+}
+
+#[tokio::test]
+async fn instant_queries_answer_as_prometheus_does() {
+    let router = router();
+    let got = data(&router, &format!("/api/v1/query?query=up&time={NOW}")).await;
+    let want = json!({"resultType": "vector", "result": [
+        {"metric": {"__name__": "up", "instance": "a", "job": "j"}, "value": [NOW, "1"]},
+        {"metric": {"__name__": "up", "instance": "b", "job": "j"}, "value": [NOW, "1"]},
+    ]});
+    assert_eq!(got, want);
+    // Without `time` the clock's now is taken, and a form does as well as a query string.
+    let (status, body) = post(&router, "/api/v1/query", "query=count%28up%29").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["data"]["result"], json!([{"metric": {}, "value": [NOW, "2"]}]));
+    let scalar = data(&router, "/api/v1/query?query=1%2B1&time=2023-11-14T22:13:20.5Z").await;
+    assert_eq!(scalar, json!({"resultType": "scalar", "result": [1_700_000_000.5, "2"]}));
+    let text = data(&router, "/api/v1/query?query=%22a%C3%A9%22&time=12").await;
+    assert_eq!(text, json!({"resultType": "string", "result": [12, "aé"]}));
+    let ended = data(&router, "/api/v1/query?query=gone").await;
+    assert_eq!(ended["result"], json!([]));
+}
+
+#[tokio::test]
+async fn odd_floats_are_texts() {
+    let got = data(&router(), "/api/v1/query?query=odd").await;
+    let mut values: Vec<&str> =
+        got["result"].as_array().unwrap().iter().map(|s| s["value"][1].as_str().unwrap()).collect();
+    values.sort_unstable();
+    assert_eq!(values, ["+Inf", "-Inf", "0.000000001", "NaN"]);
+}
+
+#[tokio::test]
+async fn range_queries_give_matrices() {
+    let router = router();
+    let path = format!("/api/v1/query_range?query=hits_total&start={}&end={NOW}&step=30s", NOW - 60);
+    let got = data(&router, &path).await;
+    let want = json!([{
+        "metric": {"__name__": "hits_total", "instance": "a", "job": "j"},
+        "values": [[NOW - 60, "240"], [NOW - 30, "270"], [NOW, "300"]],
+    }]);
+    assert_eq!((&got["resultType"], &got["result"]), (&json!("matrix"), &want));
+    let form = format!("query=hits_total&start={}&end={NOW}&step=30", NOW - 60);
+    let (_, body) = post(&router, "/api/v1/query_range", &form).await;
+    assert_eq!(body["data"]["result"], want);
+    let rate =
+        data(&router, &format!("/api/v1/query_range?query=rate(hits_total[1m])&start={NOW}&end={NOW}&step=1")).await;
+    assert_eq!(rate["result"][0]["values"], json!([[NOW, "1"]]));
+}
+
+#[tokio::test]
+async fn native_histograms_have_buckets_with_boundaries() {
+    let got = data(&router(), "/api/v1/query?query=sizes").await;
+    let want = json!([NOW, {"count": "6", "sum": "9.5", "buckets": [
+        [3, "-0.5", "0.5", "1"], [0, "1", "2", "2"], [0, "2", "4", "3"],
+    ]}]);
+    assert_eq!(got["result"][0]["histogram"], want);
+    let path = format!("/api/v1/query_range?query=sizes&start={NOW}&end={NOW}&step=15");
+    let ranged = data(&router(), &path).await;
+    assert_eq!(ranged["result"][0]["histograms"], json!([want]));
+    assert_eq!(ranged["result"][0]["values"], Value::Null);
+}
+
+#[tokio::test]
+async fn errors_have_their_type_and_status() {
+    let router = router();
+    let (s, e) = (NOW - 60, NOW);
+    for (path, status, kind, part) in [
+        ("query".into(), 400, "bad_data", "no expression found"),
+        ("query?query=sum(".into(), 400, "bad_data", "1:"),
+        ("query?query=up&time=tomorrow".into(), 400, "bad_data", "invalid parameter \"time\""),
+        ("query?query=up&timeout=soon".into(), 400, "bad_data", "invalid parameter \"timeout\""),
+        ("query?query=up&limit=-1".into(), 400, "bad_data", "invalid parameter \"limit\""),
+        ("query?query=up&lookback_delta=x".into(), 400, "bad_data", "lookback_delta"),
+        ("query?query=%zz".into(), 400, "bad_data", "escape"),
+        ("query?query=up%2Bon(job)up".into(), 422, "execution", "many-to-many"),
+        (format!("query_range?query=up&start={s}&end={e}"), 400, "bad_data", "\"step\""),
+        (format!("query_range?query=up&end={e}&step=1"), 400, "bad_data", "\"start\""),
+        (format!("query_range?query=up&start={e}&end={s}&step=1"), 400, "bad_data", "must not be before"),
+        (format!("query_range?query=up&start={s}&end={e}&step=0"), 400, "bad_data", "zero or negative"),
+        (format!("query_range?query=up&start={s}&end={e}&step=-1"), 400, "bad_data", "zero or negative"),
+        (format!("query_range?query=up&start=0&end={e}&step=1"), 400, "bad_data", "11,000 points"),
+        (format!("query_range?query=up[1m]&start={s}&end={e}&step=1"), 400, "bad_data", "range vector"),
+        ("query_range?query=up&start=-1e300&end=1e300&step=1".into(), 400, "bad_data", "\"start\""),
+        ("series".into(), 400, "bad_data", "no match[] parameter"),
+        ("series?match[]=%7B%7D".into(), 400, "bad_data", "match[]"),
+        ("series?match[]=%7Bjob%3D%22%22%7D".into(), 400, "bad_data", "non-empty matcher"),
+        (format!("labels?start={e}&end={s}"), 400, "bad_data", "must not be before"),
+        ("format_query?query=((".into(), 400, "bad_data", "parse error"),
+        ("parse_query?query=)".into(), 400, "bad_data", "parse error"),
+        ("rules?type=other".into(), 400, "bad_data", "\"type\""),
+        ("status/tsdb?limit=0".into(), 400, "bad_data", "limit"),
+        ("capacity".into(), 422, "execution", "nothing to say"),
+        ("nothing/here".into(), 404, "not_found", "/nothing/here"),
+        ("targets/metadata?metric=none".into(), 404, "not_found", "metadata"),
+    ] {
+        let (got, body) = get(&router, &format!("/api/v1/{path}")).await;
+        assert_eq!((got.as_u16(), body["status"].as_str()), (status, Some("error")), "{path}: {body}");
+        assert_eq!(body["errorType"], kind, "{path}: {body}");
+        assert!(body["error"].as_str().unwrap().contains(part), "{path}: {body}");
+    }
+    let (status, body) = post(&router, "/api/v1/metadata", "").await;
+    assert_eq!((status, &body["status"]), (StatusCode::METHOD_NOT_ALLOWED, &json!("error")));
+}
+
+#[tokio::test]
+async fn huge_queries_are_refused_in_the_same_form() {
+    let router = router();
+    for query in ["(".repeat(10_000), format!("up{}", " ".repeat(3 << 20)), format!("up{}", "+up".repeat(300_000))] {
+        let (status, body) = post(&router, "/api/v1/query", &format!("query={}", query.replace('+', "%2B"))).await;
+        let kind = body["errorType"].as_str().unwrap();
+        assert!(status.is_client_error() && kind == "bad_data", "{status} {kind}");
+    }
+}
+
+#[tokio::test]
+async fn limits_cut_and_say_so() {
+    let router = router();
+    let told = json!(["results truncated due to limit"]);
+    for path in [
+        "query?query=up&limit=1".to_owned(),
+        format!("query_range?query=up&start={NOW}&end={NOW}&step=1&limit=1"),
+        "series?match[]=up&limit=1".to_owned(),
+        "labels?limit=1".to_owned(),
+        "label/instance/values?limit=1".to_owned(),
+    ] {
+        let (status, body) = get(&router, &format!("/api/v1/{path}")).await;
+        assert_eq!((status, &body["warnings"]), (StatusCode::OK, &told), "{path}");
+        let list = if body["data"].is_array() { &body["data"] } else { &body["data"]["result"] };
+        assert_eq!(list.as_array().unwrap().len(), 1, "{path}");
+    }
+    let (_, body) = get(&router, "/api/v1/query?query=up&limit=2").await;
+    assert_eq!(body["warnings"], Value::Null);
+}
+
+#[tokio::test]
+async fn warnings_and_infos_stand_beside_the_data() {
+    let (status, body) = get(&router(), "/api/v1/query?query=rate(up[5m])").await;
+    assert_eq!(status, StatusCode::OK);
+    let info = body["infos"][0].as_str().unwrap();
+    assert!(info.starts_with("PromQL info: metric might not be a counter") && info.ends_with("(1:6)"), "{info}");
+}
+
+#[tokio::test]
+async fn series_labels_and_values_take_selectors_and_times() {
+    let router = router();
+    let series = data(&router, "/api/v1/series?match[]=up&match[]=hits_total&match[]=up").await;
+    assert_eq!(series.as_array().unwrap().len(), 3);
+    let (_, posted) = post(&router, "/api/v1/series", "match[]=up{instance%3D\"a\"}").await;
+    assert_eq!(posted["data"], json!([{"__name__": "up", "instance": "a", "job": "j"}]));
+    assert_eq!(data(&router, "/api/v1/labels").await, json!(["__name__", "instance", "job", "kind"]));
+    assert_eq!(data(&router, "/api/v1/labels?match[]=odd").await, json!(["__name__", "kind"]));
+    assert_eq!(data(&router, "/api/v1/label/instance/values?match[]=hits_total").await, json!(["a"]));
+    assert_eq!(data(&router, "/api/v1/label/none/values").await, json!([]));
+    let before = format!("/api/v1/label/__name__/values?end={}", NOW - 100);
+    assert_eq!(data(&router, &before).await, json!(["hits_total", "up"]));
+}
+
+#[tokio::test]
+async fn metadata_is_by_family() {
+    let router = router();
+    let all = data(&router, "/api/v1/metadata").await;
+    assert_eq!(all["hits"], json!([{"type": "counter", "help": "Requests.", "unit": ""}]));
+    assert_eq!(data(&router, "/api/v1/metadata?metric=up").await.as_object().unwrap().len(), 1);
+    assert_eq!(data(&router, "/api/v1/metadata?limit=1").await.as_object().unwrap().len(), 1);
+    let of_target = data(&router, "/api/v1/targets/metadata?match_target=%7Bjob%3D%22j%22%7D").await;
+    let want = json!({"target": {"job": "j", "instance": "a"}, "metric": "hits", "type": "counter", "help": "Requests.", "unit": ""});
+    assert_eq!(of_target[0], want);
+    let of_metric = data(&router, "/api/v1/targets/metadata?metric=up").await;
+    assert_eq!((of_metric.as_array().unwrap().len(), &of_metric[0]["metric"]), (1, &Value::Null));
+}
+
+#[tokio::test]
+async fn rules_and_alerts_are_filtered() {
+    let router = router();
+    let names = |data: &Value| -> Vec<String> {
+        let rules = data["groups"].as_array().unwrap().iter().flat_map(|g| g["rules"].as_array().unwrap());
+        rules.map(|rule| rule["name"].as_str().unwrap().to_owned()).collect()
+    };
+    for (filter, want) in [
+        ("", vec!["Down", "job:up", "Slow"]),
+        ("?type=alert", vec!["Down", "Slow"]),
+        ("?type=record", vec!["job:up"]),
+        ("?rule_name[]=Slow&rule_name[]=Down", vec!["Down", "Slow"]),
+        ("?rule_group[]=g2", vec!["Slow"]),
+        ("?file[]=a.yaml&type=alert", vec!["Down"]),
+        ("?rule_name[]=None", vec![]),
+    ] {
+        assert_eq!(names(&data(&router, &format!("/api/v1/rules{filter}")).await), want, "{filter}");
+    }
+    let bare = data(&router, "/api/v1/rules?exclude_alerts=true").await;
+    assert_eq!(bare["groups"][0]["rules"][0]["alerts"], Value::Null);
+    assert_eq!(data(&router, "/api/v1/alerts").await["alerts"][0]["labels"]["alertname"], "Down");
+}
+
+#[tokio::test]
+async fn queries_are_formatted_and_parsed() {
+    let router = router();
+    let got = data(&router, "/api/v1/format_query?query=sum+by(job)(rate(up%5B5m%5D))").await;
+    assert_eq!(got, json!("sum by (job) (rate(up[5m]))"));
+    let query = "sum by(job)(rate(up{a=~\"b\"}[5m] offset 1m)) > bool on(x) group_left(y) (-m[1h:30s] @ end())";
+    let (status, body) = post(&router, "/api/v1/parse_query", "query=abs(m)%20%2B%202").await;
+    assert_eq!(status, StatusCode::OK);
+    let selector = json!({
+        "type": "vectorSelector", "name": "m", "offset": 0, "timestamp": null, "startOrEnd": null,
+        "anchored": false, "smoothed": false, "matchers": [{"name": "__name__", "value": "m", "type": "="}],
+    });
+    let want = json!({
+        "type": "binaryExpr", "op": "+", "bool": false, "matching": null,
+        "rhs": {"type": "numberLiteral", "val": "2"},
+        "lhs": {
+            "type": "call", "args": [selector],
+            "func": {"name": "abs", "argTypes": ["vector"], "variadic": 0, "returnType": "vector"},
+        },
+    });
+    assert_eq!(body["data"], want);
+    let query = query.replace("(-m[1h:30s] @ end())", "max_over_time((-m)[1h:30s] @ end())");
+    let form: String = query.bytes().map(|b| format!("%{b:02x}")).collect();
+    let (_, body) = post(&router, "/api/v1/parse_query", &format!("query={form}")).await;
+    let tree = &body["data"];
+    let matching = json!({"card": "many-to-one", "labels": ["x"], "on": true, "include": ["y"]});
+    assert_eq!((&tree["matching"], &tree["bool"]), (&matching, &json!(true)), "{body}");
+    let matrix = &tree["lhs"]["expr"]["args"][0];
+    assert_eq!((&matrix["type"], &matrix["range"]), (&json!("matrixSelector"), &json!(300_000)));
+    assert_eq!((&matrix["offset"], &tree["lhs"]["grouping"]), (&json!(60_000), &json!(["job"])));
+    let subquery = &tree["rhs"]["args"][0];
+    assert_eq!((&subquery["range"], &subquery["step"]), (&json!(3_600_000), &json!(30_000)));
+    assert_eq!((&subquery["startOrEnd"], &subquery["expr"]["expr"]["op"]), (&json!("end"), &json!("-")));
+}
+
+#[tokio::test]
+async fn statistics_come_when_they_are_asked_for() {
+    let router = router();
+    assert_eq!(data(&router, "/api/v1/query?query=up").await["stats"], Value::Null);
+    let got = data(&router, "/api/v1/query?query=up[1m]&stats=all").await;
+    assert_eq!(got["stats"]["samples"]["totalQueryableSamples"], 8);
+    assert!(got["stats"]["timings"]["execTotalTime"].as_f64().unwrap() > 0.0);
+}
+
+#[tokio::test]
+async fn status_pages_hold_what_tools_look_for() {
+    let router = router();
+    assert!(data(&router, "/api/v1/status/buildinfo").await["version"].as_str().unwrap().starts_with("3."));
+    let config = data(&router, "/api/v1/status/config").await;
+    assert!(config["yaml"].as_str().unwrap().contains("scrape_interval: 15s\n"));
+    assert_eq!(data(&router, "/api/v1/status/flags").await["query.timeout"], "30s");
+    assert_eq!(data(&router, "/api/v1/status/runtimeinfo").await["serverTime"], "2023-11-14T22:13:20.000Z");
+    assert_eq!(data(&router, "/api/v1/status/walreplay").await, json!({"min": 0, "max": 0, "current": 0}));
+    let tsdb = data(&router, "/api/v1/status/tsdb?limit=1").await;
+    assert_eq!(tsdb["headStats"]["numSeries"], 9);
+    assert_eq!(tsdb["seriesCountByMetricName"], json!([{"name": "odd", "value": 4}]));
+    assert_eq!(tsdb["seriesCountByLabelValuePair"], json!([{"name": "job=j", "value": 5}]));
+    assert_eq!(data(&router, "/api/v1/alertmanagers").await["activeAlertmanagers"], json!([]));
+    assert_eq!(data(&router, "/api/v1/query_exemplars?query=up&start=0&end=1").await, json!([]));
+    let targets = data(&router, "/api/v1/targets?state=dropped").await;
+    assert_eq!(targets["activeTargets"], json!([]));
+    assert_eq!(data(&router, "/api/v1/targets?scrapePool=j").await["activeTargets"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn federation_gives_the_newest_samples_as_text() {
+    let path = "/federate?match[]=up&match[]=odd&match[]=gone&match[]=sizes&match[]=up";
+    let (status, body) = send(&router(), Request::get(path).body(Body::empty()).unwrap()).await;
+    let t = NOW_MS;
+    let want = format!(
+        "# TYPE odd untyped\n\
+         odd{{kind=\"inf\",instance=\"\"}} +Inf {t}\nodd{{kind=\"nan\",instance=\"\"}} NaN {t}\n\
+         odd{{kind=\"ninf\",instance=\"\"}} -Inf {t}\nodd{{kind=\"small\",instance=\"\"}} 0.000000001 {t}\n\
+         # TYPE up untyped\nup{{instance=\"a\",job=\"j\"}} 1 {t}\nup{{instance=\"b\",job=\"j\"}} 1 {t}\n"
+    );
+    assert_eq!((status, String::from_utf8(body).unwrap()), (StatusCode::OK, want));
+}
+
+#[tokio::test]
+async fn answers_are_compressed_where_the_client_takes_it_and_heads_have_no_body() {
+    let router = router();
+    let request = Request::get("/api/v1/query?query=up").header(header::ACCEPT_ENCODING, "gzip");
+    let answer = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(answer.headers()[header::CONTENT_ENCODING], "gzip");
+    let head = Request::builder().method(Method::HEAD).uri("/api/v1/query?query=up").body(Body::empty()).unwrap();
+    let answer = router.clone().oneshot(head).await.unwrap();
+    assert_eq!(
+        (answer.status(), answer.headers()[header::CONTENT_TYPE].as_bytes()),
+        (StatusCode::OK, &b"application/json"[..])
+    );
+    assert!(to_bytes(answer.into_body(), 1).await.unwrap().is_empty());
+    let foreign =
+        Request::get("/api/v1/labels").header(header::ORIGIN, "https://elsewhere").body(Body::empty()).unwrap();
+    let answer = router.clone().oneshot(foreign).await.unwrap();
+    assert!(answer.headers().get(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_none());
+}
+
+#[tokio::test]
+async fn too_many_samples_are_an_execution_error() {
+    let query = QueryConfig { max_samples: 10, ..QueryConfig::default() };
+    let router = api::router(state(Arc::new(store()), query), Auth::default(), Router::new());
+    let (status, body) = get(&router, "/api/v1/query?query=up[5m]").await;
+    assert_eq!((status, &body["errorType"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("execution")), "{body}");
+}
+
+/// A store whose selections give series without end until someone takes the query away.
+struct Endless {
+    entered: Notify,
+    left: AtomicBool,
+}
+
+struct EndlessSet<'a>(&'a Endless);
+
+impl SeriesSet for EndlessSet<'_> {
+    fn next_into(&mut self, into: &mut SeriesData) -> Result<Option<Labels>, SelectError> {
+        self.0.entered.notify_one();
+        // Slow enough that neither the limit on samples nor the one on series is met.
+        std::thread::sleep(Duration::from_millis(1));
+        into.clear();
+        into.floats.push(Sample { t: TimestampMs(NOW_MS), v: 1.0 });
+        Ok(Some(labels(&[("__name__", "up")])))
+    }
+}
+
+impl Drop for EndlessSet<'_> {
+    fn drop(&mut self) {
+        self.0.left.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Select for Endless {
+    fn select<'a>(&'a self, _: &[Matcher], _: TimeRange) -> Result<Box<dyn SeriesSet + 'a>, SelectError> {
+        Ok(Box::new(EndlessSet(self)))
+    }
+
+    fn series(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<Labels>, SelectError> {
+        Err(SelectError::Read { reason: "broken".into() })
+    }
+
+    fn label_names(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<String>, SelectError> {
+        Ok(Vec::new())
+    }
+
+    fn label_values(&self, _: &str, _: &[Matcher], _: TimeRange) -> Result<Vec<String>, SelectError> {
+        Ok(Vec::new())
+    }
+
+    fn metadata(&self, _: Option<&str>) -> Vec<(String, Metadata)> {
+        Vec::new()
+    }
+}
+
+fn endless() -> (Arc<Endless>, Router) {
+    let storage = Arc::new(Endless { entered: Notify::new(), left: AtomicBool::new(false) });
+    let query = QueryConfig { max_concurrency: 1, ..QueryConfig::default() };
+    (storage.clone(), api::router(state(storage, query), Auth::default(), Router::new()))
+}
+
+async fn wait_until_left(storage: &Endless) {
+    for _ in 0..1000 {
+        if storage.left.load(Ordering::SeqCst) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the query goes on although nobody waits for it");
+}
+
+#[tokio::test]
+async fn a_query_ends_with_its_client() {
+    let (storage, router) = endless();
+    let request = Request::get("/api/v1/query?query=up").body(Body::empty()).unwrap();
+    let client = tokio::spawn(router.oneshot(request));
+    storage.entered.notified().await;
+    client.abort();
+    wait_until_left(&storage).await;
+}
+
+#[tokio::test]
+async fn a_query_ends_with_its_time() {
+    let (storage, router) = endless();
+    let (status, body) = get(&router, "/api/v1/query?query=up&timeout=50ms").await;
+    assert_eq!((status, &body["errorType"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("timeout")), "{body}");
+    wait_until_left(&storage).await;
+}
+
+#[tokio::test]
+async fn a_query_that_finds_no_slot_in_time_is_a_timeout() {
+    let (storage, router) = endless();
+    let request = Request::get("/api/v1/query?query=up").body(Body::empty()).unwrap();
+    let first = tokio::spawn(router.clone().oneshot(request));
+    storage.entered.notified().await;
+    let (status, body) = get(&router, "/api/v1/query?query=1&timeout=20ms").await;
+    assert_eq!((status, &body["errorType"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("timeout")));
+    first.abort();
+    wait_until_left(&storage).await;
+}
