@@ -166,9 +166,9 @@ async fn range_queries_give_matrices() {
     let form = format!("query=hits_total&start={}&end={NOW}&step=30", NOW - 60);
     let (_, body) = post(&router, "/api/v1/query_range", &form).await;
     assert_eq!(body["data"]["result"], want);
-    let rate =
-        data(&router, &format!("/api/v1/query_range?query=rate(hits_total[1m])&start={NOW}&end={NOW}&step=1")).await;
-    assert_eq!(rate["result"][0]["values"], json!([[NOW, "1"]]));
+    let path = format!("/api/v1/query_range?query=changes(hits_total[1m])&start={NOW}&end={NOW}&step=1");
+    let changes = data(&router, &path).await;
+    assert_eq!(changes["result"][0]["values"], json!([[NOW, "3"]]));
 }
 
 #[tokio::test]

@@ -127,9 +127,20 @@ class Queries:
             return node(VECTOR, "vector(", self.scalar(depth), ")")
         name = self.rng.choice(
             "abs ceil floor round exp ln log2 log10 sqrt sgn absent timestamp sort sort_desc sin cos atan deg rad "
-            "hour minute day_of_week day_of_month month year days_in_month".split()
+            "date date".split()
         )
+        if name == "date":
+            return self.date(depth)
         return node(VECTOR, f"{name}(", self.vector(depth - 1), ")")
+
+    def date(self, depth):
+        """Of times alone: what other numbers give depends on the processor."""
+        name = self.rng.choice("hour minute day_of_week day_of_month month year days_in_month".split())
+        days = self.rng.randrange(-4000, 4000)
+        if self.rng.random() < 0.5:
+            return node(VECTOR, f"{name}(vector(time() + {days * 86400 + 3661}))")
+        times = node(VECTOR, "timestamp(", self.vector(depth - 1), ")")
+        return node(VECTOR, f"{name}((", times, f" + {days * 86400}))")
 
     def aggregation(self, depth):
         name = self.rng.choice(
@@ -141,6 +152,8 @@ class Queries:
             parameter = self.scalar(1) if name == "quantile" else node(SCALAR, self.rng.choice(["1", "2", "5", "0", "-1"]))
             return node(VECTOR, f"{name}{grouping} (", parameter, ", ", inner, ")")
         if name == "count_values":
+            # Of values as they were sent: the last digit of a result may differ, and would be another label.
+            inner = self.instant_selector()
             return node(VECTOR, f'{name}{grouping} ("{self.rng.choice(["value", "instance"])}", ', inner, ")")
         return node(VECTOR, f"{name}{grouping} (", inner, ")")
 

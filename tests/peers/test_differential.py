@@ -58,6 +58,10 @@ def by_labels(result):
     return found
 
 
+def values(result):
+    return sorted(str(series.get("value") or series["values"]) for series in result)
+
+
 def difference(want, got):
     """A sentence on the first difference, or `None`."""
     if "error" in want or "error" in got:
@@ -71,7 +75,8 @@ def difference(want, got):
     ours, theirs = by_labels(got["result"]), by_labels(want["result"])
     if ours.keys() != theirs.keys():
         missing, more = sorted(theirs.keys() - ours.keys()), sorted(ours.keys() - theirs.keys())
-        return f"series missing: {missing[:3]}; series too many: {more[:3]}"
+        same = " with equal values" if values(want["result"]) == values(got["result"]) else ""
+        return f"series missing: {missing[:3]}; series too many: {more[:3]}{same}"
     for key, (wanted, *_) in theirs.items():
         (found, *_) = ours[key]
         pairs = [(wanted["value"], found["value"])] if "value" in wanted else None
@@ -87,7 +92,7 @@ def difference(want, got):
 
 def is_known(query, problem):
     for known in KNOWN:
-        if re.search(known["query"], query) and re.search(known.get("problem", ""), problem):
+        if re.search(known["query"], query) and re.search(known["problem"], problem, re.DOTALL):
             return known["name"]
     return None
 

@@ -159,17 +159,16 @@ impl Evaluator<'_> {
                 single => single?,
             };
             let partner = single.or(fill_one.map(Side::filled));
-            let (mut any, mut has_result) = (false, false);
+            let mut any = false;
             for (index, pair) in group.many.iter().zip(&mut pairs) {
                 let Some(side) = Side::of(many, *index, step) else { continue };
-                any = true;
+                let is_second = std::mem::replace(&mut any, true);
                 let Some(partner) = partner else { continue };
-                // A pair that a comparison filters out does not count.
-                let has_value = self.emit(operation, side, partner, step, pair, results);
-                let is_second = has_value && std::mem::replace(&mut has_result, true);
+                // A pair that a comparison filters out counts, too.
                 if is_second && matching.cardinality == Cardinality::OneToOne {
                     return Err(multiple_matches(matching.cardinality));
                 }
+                self.emit(operation, side, partner, step, pair, results);
             }
             if let (false, Some(fill), Some(partner)) = (any, fill_many, single) {
                 self.emit(operation, Side::filled(fill), partner, step, &mut filled_pair, results);
@@ -178,7 +177,7 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    /// Applies the operator to a pair; says whether there is a result.
+    /// Applies the operator to a pair.
     fn emit(
         &mut self,
         operation: &Operation<'_>,
@@ -187,11 +186,11 @@ impl Evaluator<'_> {
         step: usize,
         last: &mut LastPair,
         results: &mut Results,
-    ) -> bool {
+    ) {
         let Operation { expr, binary, swapped } = *operation;
         let (a, b) = if swapped { (one.point, many.point) } else { (many.point, one.point) };
         let value = match (apply(binary.op, a, b, expr.position, &mut self.notes), binary.return_bool) {
-            (Outcome::Undefined, _) | (Outcome::Filtered, false) => return false,
+            (Outcome::Undefined, _) | (Outcome::Filtered, false) => return,
             (Outcome::Filtered, true) => Output::Float(0.0),
             (Outcome::Value(_), true) => Output::Float(1.0),
             (Outcome::Value(value), false) => value,
@@ -206,7 +205,6 @@ impl Evaluator<'_> {
         };
         *last = Some((one.series, place));
         results.series[place].values.push((step, value));
-        true
     }
 }
 

@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn what_does_not_add_up_is_refused() {
-        let broken: [(&str, fn(&mut Histogram)); 9] = [
+        type Breaks = fn(&mut Histogram);
+        let broken: [(&str, Breaks); 9] = [
             ("schema", |h| h.schema = 9),
             ("negative count", |h| h.positive_deltas[0] = -1),
             ("differ in number", |h| h.positive_deltas.truncate(2)),

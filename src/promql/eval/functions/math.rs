@@ -55,13 +55,16 @@ fn map(series: Vec<Series>, change: impl Fn(Points) -> Points) -> Vec<Series> {
 /// Nothing where the bounds exclude each other. As Go's `Min` and `Max` have it, an infinite bound stands even where
 /// another number is NaN.
 fn clamp(v: f64, min: f64, max: f64) -> Option<f64> {
-    let lesser = |a: f64, b: f64, least: f64| match () {
-        () if a == least || b == least => least,
+    let lesser = |a: f64, b: f64| match () {
+        () if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY => f64::NEG_INFINITY,
         () if a.is_nan() || b.is_nan() => f64::NAN,
         () => a.min(b),
     };
-    let capped = lesser(v, max, f64::NEG_INFINITY);
-    (!(max < min)).then(|| -lesser(-capped, -min, f64::NEG_INFINITY))
+    if max < min {
+        return None;
+    }
+    let capped = lesser(v, max);
+    Some(-lesser(-capped, -min))
 }
 
 /// To the nearest multiple, halves upwards. The inverse loses fewer digits than dividing by the step.
