@@ -81,7 +81,7 @@ fn told(outcome: &Outcome) -> String {
     }
 }
 
-fn table(rows: &Vec<Row>) {
+fn table(rows: &[Row]) {
     if rows.is_empty() {
         return println!("No receiver has a target: nobody would be paged.");
     }
