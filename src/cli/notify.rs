@@ -65,7 +65,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             resolve: trial.resolve.as_ref().map(told),
         }));
     }
-    output.print(&rows, table)?;
+    output.print(&rows, |rows| table(rows))?;
     Ok(if !rows.is_empty() && rows.iter().all(|row| row.is_fine) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -81,7 +81,7 @@ fn told(outcome: &Outcome) -> String {
     }
 }
 
-fn table(rows: &Vec<Row>) {
+fn table(rows: &[Row]) {
     if rows.is_empty() {
         return println!("No receiver has a target: nobody would be paged.");
     }
