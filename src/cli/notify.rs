@@ -65,7 +65,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             resolve: trial.resolve.as_ref().map(told),
         }));
     }
-    output.print(&rows, table)?;
+    output.print(&rows, |rows| table(rows))?;
     Ok(if !rows.is_empty() && rows.iter().all(|row| row.is_fine) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
