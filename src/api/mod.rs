@@ -12,13 +12,18 @@ pub mod page;
 pub mod prometheus;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
 use axum::routing::get;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::trace::TraceLayer;
+use tracing::Span;
 
 use crate::clock::Clock;
 use crate::promql;
@@ -81,7 +86,27 @@ pub fn router(state: State, auth: Auth, more: Router) -> Router {
         .with_state(state)
         .merge(more)
         .layer(axum::middleware::from_fn_with_state(auth, auth::require_token));
-    Router::new().merge(open).merge(guarded).layer(CatchPanicLayer::new()).layer(CompressionLayer::new())
+    let spans = TraceLayer::new_for_http()
+        .make_span_with(request_span)
+        .on_request(())
+        .on_response(|response: &Response, _: Duration, span: &Span| {
+            span.record("http.response.status_code", response.status().as_u16());
+        })
+        .on_body_chunk(())
+        .on_eos(())
+        .on_failure(());
+    Router::new().merge(open).merge(guarded).layer(CatchPanicLayer::new()).layer(CompressionLayer::new()).layer(spans)
+}
+
+/// The span of one request: its method and path, never its query, which may hold a token.
+fn request_span(request: &Request) -> Span {
+    tracing::info_span!(
+        "http_request",
+        otel.kind = "server",
+        http.request.method = %request.method(),
+        url.path = request.uri().path(),
+        http.response.status_code = tracing::field::Empty,
+    )
 }
 
 /// `/livez`, `/readyz` and `/metrics` alone, for the probes listener.

@@ -4,21 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::arrivals::Announced;
 use super::intake::{self, IntakeError};
-use super::judge::{Judge, JudgeStats};
+use super::judging::{self, Judging};
 use super::metrics::Bridge;
 use super::onward::{self, KeepAndForward};
 use super::origin::Origin;
 use super::own_series::OwnSeries;
-use super::reload::{Reload, ReloadStats};
-use super::routes::notify_settings;
+use super::reload::ReloadStats;
 use super::tasks::{Stage, Stages};
 use super::views;
 use crate::api::{self, Auth, Health};
@@ -26,24 +24,18 @@ use crate::clock::Clock;
 use crate::config::{Config, Role};
 use crate::forward::{ForwardError, Forwarder, PointForwarder};
 use crate::model::{METRIC_NAME, MatchOp};
-use crate::notify::runner::{Runner, Terminal};
 use crate::promql::{Engine, EngineOptions};
 use crate::receive::identity::Local;
+use crate::receive::otlp::Onward;
 use crate::receive::remote_write::{self, RemoteWriteStats};
 use crate::receive::scrape::Keep;
-use crate::rules::{self, Rules};
+use crate::rules;
 use crate::storage::{Append, Select};
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tsdb::{self, Tsdb};
 
-/// Batches of alerts that may wait for the notifier.
-const ALERTS_QUEUE: usize = 64;
 /// How often the store drops what is older than its retention.
 const MAINTENANCE_MS: i64 = 60_000;
-/// How often headroom is written as series.
-const CAPACITY_MS: i64 = 60_000;
-/// 25.7 engines export every 30 s, the slowest source there is by default.
-const SLOWEST_SOURCE_MS: i64 = 30_000;
 
 /// Why the agent did not start.
 #[derive(Debug, thiserror::Error)]
@@ -109,31 +101,11 @@ impl App {
         bridge.add(reload_stats.clone());
 
         let arrivals = Announced::new(store.clone() as Arc<dyn Append>, clock.clone());
-        let forwarder = match &config.forward.otlp {
-            Some(otlp) => Some(Forwarder::new(otlp)?),
-            None => None,
-        };
         let mut forwarding = Stage::new("forward");
-        if let Some(forwarder) = &forwarder {
-            bridge.add(Arc::new(forwarder.clone()));
-            let (task, stop, now) = (forwarder.clone(), forwarding.stop(), clock.clone());
-            forwarding.spawn("forward", async move { task.run(stop.cancelled_owned(), || now.now()).await });
-        }
-        let kept: Arc<dyn Append> = Arc::new(arrivals.clone());
-        let (points, gathered, onward): (Arc<dyn Append>, Arc<dyn Append>, _) = match (config.role, &forwarder) {
-            (Role::Sidecar, Some(f)) => {
-                let points = Arc::new(PointForwarder(f.clone()));
-                (points.clone(), points, Some(onward::requests_without_metrics(f)))
-            }
-            (Role::All | Role::Gateway, Some(f)) => {
-                let both = KeepAndForward { store: kept.clone(), forwarder: PointForwarder(f.clone()) };
-                (kept, Arc::new(both), Some(onward::requests(f)))
-            }
-            (_, None) => (kept.clone(), kept, None),
-        };
+        let Ways { points, gathered, onward } = ways(&config, &clock, &arrivals, &bridge, &mut forwarding)?;
         let written = Arc::new(RemoteWriteStats::default());
         bridge.add(written.clone());
-        let mut more = remote_write::router(remote_write::Settings {
+        let remote_write = remote_write::router(remote_write::Settings {
             config: config.receive.remote_write.clone(),
             clock: clock.clone(),
             store: points.clone(),
@@ -153,66 +125,30 @@ impl App {
         let received = intake::start(intake, &mut receivers).await?;
 
         let own = OwnSeries::new(&config, &local, bridge.clone());
-        let mut judging = Stage::new("judge");
-        let mut notifying = Stage::new("notify");
-        let mut views = views::Judged::default();
-        if config.role == Role::Sidecar {
-            // Nothing is judged here, so the agent's own numbers go to whoever judges.
-            reload_stats.invalid.set(f64::from(u8::from(origin.load().is_err())));
-            let (interval_ms, stop) = (config.rules.interval.as_ms(), judging.stop());
-            judging.spawn("own series", own.send(gathered, clock.clone(), interval_ms, stop));
-        } else {
-            let settings = Arc::new(notify_settings(&config).map_err(StartError::Routes)?);
-            let outbox = config.storage.path.join("notify.redb");
-            let terminal: Terminal = Arc::new(Mutex::new(std::io::stdout()));
-            let opened = Runner::open(settings, Some(&outbox), clock.clone(), terminal, fastrand::u64(..));
-            let (runner, notify) =
-                opened.map_err(|source| StartError::Outbox { path: outbox.clone(), source: Box::new(source) })?;
-            bridge.add(runner.stats());
-            let (alerts, alerts_out) = mpsc::channel(ALERTS_QUEUE);
-            let stop = notifying.stop();
-            notifying.spawn("notify", runner.run(alerts_out, stop));
-            more = more.merge(api::alertmanager::router(notify.clone()));
-
-            let external_url = config.external_url.clone().unwrap_or_default();
-            let settings = config.rules.settings(&external_url, engine.options().lookback_ms);
-            let interval_ms = settings.interval_ms;
-            let mut rules = Rules::new(set, settings, engine.clone());
-            match rules.restore(clock.now(), &*store) {
-                Ok(0) => {}
-                Ok(alerts) => info!(alerts, "took up the alerts from before the restart"),
-                Err(error) => warn!(%error, "the alerts from before the restart could not be read"),
+        let Judging { judge, notify, views, router } = match config.role {
+            Role::Sidecar => {
+                // Nothing is judged here, so the agent's own numbers go to whoever judges.
+                reload_stats.invalid.set(f64::from(u8::from(origin.load().is_err())));
+                let mut sending = Stage::new("own series");
+                let stop = sending.stop();
+                sending.spawn("own series", own.send(gathered, clock.clone(), config.rules.interval.as_ms(), stop));
+                let views = views::Judged::default();
+                Judging { judge: sending, notify: Stage::new("notify"), views, router: axum::Router::new() }
             }
-            bridge.add(rules.stats());
-            let rules = Arc::new(Mutex::new(rules));
-            let judge_stats = Arc::new(JudgeStats::default());
-            bridge.add(judge_stats.clone());
-            let slowest = config.receive.scrape.interval.as_ms().max(SLOWEST_SOURCE_MS);
-            let judge = Judge {
+            Role::All | Role::Gateway => judging::start(judging::Settings {
+                config: &config,
+                origin,
                 clock: clock.clone(),
-                rules: rules.clone(),
                 store: store.clone(),
+                engine: engine.clone(),
+                set,
                 arrivals,
                 own,
-                alerts,
-                notify: notify.clone(),
                 health: health.clone(),
-                stats: judge_stats,
-                interval_ms,
-                sources_ready_at: clock.now().plus_ms(2 * slowest),
-                failing: Mutex::default(),
-            };
-            let stop = judging.stop();
-            judging.spawn("rules", judge.run(stop));
-            let capacity = views::Capacity::new(&config, clock.clone(), store.clone(), engine.clone());
-            let stop = judging.stop();
-            judging.spawn("capacity", capacity.clone().run(CAPACITY_MS, stop));
-            views = views::Judged::new(rules.clone(), capacity);
-            let reload =
-                Reload { origin, config: config.clone(), rules, notify, clock: clock.clone(), stats: reload_stats };
-            let stop = judging.stop();
-            judging.spawn("reload", reload.run(stop));
-        }
+                reload_stats,
+                bridge: &bridge,
+            })?,
+        };
 
         let state = api::State::new(api::Shared {
             storage: store.clone() as Arc<dyn Select>,
@@ -230,7 +166,7 @@ impl App {
         });
         let mut serving = Stage::new("api");
         let auth = Auth::load(&config.api.auth).map_err(StartError::Auth)?;
-        let router = api::router(state.clone(), auth, more);
+        let router = api::router(state.clone(), auth, router.merge(remote_write));
         let api = serve("api.listen", config.api.listen, router, &mut serving).await?;
         if let Some(listen) = config.probe.listen {
             serve("probe.listen", listen, api::probe_router(state), &mut serving).await?;
@@ -240,7 +176,7 @@ impl App {
         health.set_ready(true);
 
         let mut stages = Stages::default();
-        for stage in [receivers, judging, notifying, forwarding, serving] {
+        for stage in [receivers, judge, notify, forwarding, serving] {
             stages.push(stage);
         }
         let addresses = Addresses { api, otlp_grpc: received.otlp_grpc, otlp_http: received.otlp_http };
@@ -277,6 +213,46 @@ impl App {
         }
         unfinished
     }
+}
+
+/// Where points go, by how they came.
+struct Ways {
+    /// Points of requests that others sent.
+    points: Arc<dyn Append>,
+    /// Points that this process gathers itself.
+    gathered: Arc<dyn Append>,
+    /// Redacted requests besides.
+    onward: Option<Onward>,
+}
+
+/// Keeps, forwards, or both, as the role and the configuration have it.
+fn ways(
+    config: &Config,
+    clock: &Clock,
+    arrivals: &Announced,
+    bridge: &Bridge,
+    stage: &mut Stage,
+) -> Result<Ways, StartError> {
+    let kept: Arc<dyn Append> = Arc::new(arrivals.clone());
+    let Some(otlp) = &config.forward.otlp else {
+        return Ok(Ways { points: kept.clone(), gathered: kept, onward: None });
+    };
+    let forwarder = Forwarder::new(otlp)?;
+    bridge.add(Arc::new(forwarder.clone()));
+    let (task, stop, clock) = (forwarder.clone(), stage.stop(), clock.clone());
+    stage.spawn("forward", async move { task.run(stop.cancelled_owned(), || clock.now()).await });
+    let sent = PointForwarder(forwarder.clone());
+    Ok(match config.role {
+        Role::Sidecar => {
+            let points: Arc<dyn Append> = Arc::new(sent);
+            let onward = Some(onward::requests_without_metrics(&forwarder));
+            Ways { points: points.clone(), gathered: points, onward }
+        }
+        Role::All | Role::Gateway => {
+            let both = KeepAndForward { store: kept.clone(), forwarder: sent };
+            Ways { points: kept, gathered: Arc::new(both), onward: Some(onward::requests(&forwarder)) }
+        }
+    })
 }
 
 async fn open_store(config: &Config) -> Result<Arc<Tsdb>, StartError> {

@@ -12,7 +12,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info, info_span, warn};
 
 use super::arrivals::Announced;
 use super::own_series::OwnSeries;
@@ -130,6 +130,8 @@ impl Judge {
     }
 
     fn evaluate(&self, step: Step) -> Option<Output> {
+        let kind = if matches!(step, Step::Tick(_)) { "tick" } else { "arrival" };
+        let _span = info_span!("evaluate", kind).entered();
         let began = Instant::now();
         let stopwatch = || began.elapsed();
         let now = self.clock.now();

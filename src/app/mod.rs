@@ -9,6 +9,7 @@ pub mod clock;
 pub mod demo;
 mod intake;
 mod judge;
+mod judging;
 mod metrics;
 mod onward;
 mod origin;

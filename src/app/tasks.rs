@@ -34,6 +34,13 @@ impl Stage {
     }
 }
 
+impl Drop for Stage {
+    /// A stage that is given up, as by a start that failed half way, tells its tasks to stop.
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
 /// Every stage, in the order in which they stop.
 #[derive(Default)]
 pub struct Stages(Vec<Stage>);
@@ -64,10 +71,10 @@ impl Stages {
     pub async fn stop(self, grace: Duration) -> Vec<&'static str> {
         let deadline = Instant::now() + grace;
         let mut unfinished = Vec::new();
-        for stage in self.0 {
+        for mut stage in self.0 {
             debug!(stage = stage.name, "stopping");
             stage.stop.cancel();
-            for (name, task) in stage.tasks {
+            for (name, task) in std::mem::take(&mut stage.tasks) {
                 if task.is_finished() {
                     continue;
                 }

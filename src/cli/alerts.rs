@@ -35,12 +35,14 @@ fn table(alerts: &Value) {
     let row = |alert: &Value| {
         let labels = &alert["labels"];
         let subject = ["instance", "pool_name", "job"].iter().map(|l| text(&labels[*l])).find(|v| !v.is_empty());
+        // An alert of many signals is told apart by the signal alone.
+        let subject = [subject.unwrap_or_default(), text(&labels["signal"])].join(" ");
         vec![
             text(&alert["state"]),
             text(&labels["severity"]),
             text(&labels["alertname"]),
-            subject.unwrap_or_default(),
-            text(&alert["activeAt"]),
+            subject.trim().to_owned(),
+            text(&alert["activeAt"]).get(..19).unwrap_or_default().replace('T', " "),
             text(&alert["annotations"]["summary"]),
         ]
     };

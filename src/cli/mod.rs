@@ -8,7 +8,9 @@ mod client;
 mod config;
 mod dashboards;
 mod demo;
+mod documents;
 mod health;
+mod notify;
 mod output;
 pub mod promqltest;
 mod query;
@@ -57,8 +59,14 @@ enum Command {
     Config(config::Args),
     /// Ask the local agent whether it is alive, for exec probes.
     Health(health::Args),
+    /// Try the way to the receivers of the configuration.
+    Notify(notify::Args),
     /// Run PromQL test scripts in Prometheus' own format.
     Promqltest(promqltest::Args),
+    /// Print a completion script for a shell.
+    Completions(documents::CompletionsArgs),
+    /// Print the manual page, or write one for each command.
+    Man(documents::ManArgs),
 }
 
 /// Why a command could not do its work, for standard error.
@@ -93,7 +101,10 @@ pub fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(args),
         Command::Config(args) => config::run(args),
         Command::Health(args) => health::run(args),
+        Command::Notify(args) => notify::run(args),
         Command::Promqltest(args) => promqltest::command(args),
+        Command::Completions(args) => documents::completions(args),
+        Command::Man(args) => documents::man(args),
     };
     match outcome {
         Ok(code) => code,

@@ -6,6 +6,7 @@
 
 mod engine;
 mod environment;
+mod mistakes;
 
 use std::path::{Path, PathBuf};
 
@@ -118,8 +119,14 @@ pub enum ConfigError {
     Parse { path: PathBuf, reason: String },
     #[error("environment variable `{name}`: {reason}")]
     Environment { name: String, reason: String },
-    #[error("the configuration has {} problem{}:\n{}", .0.len(), if .0.len() == 1 { "" } else { "s" }, list(.0))]
-    Invalid(Vec<Problem>),
+    #[error(
+        "the configuration `{}` has {} problem{}:\n{}",
+        path.display(),
+        problems.len(),
+        if problems.len() == 1 { "" } else { "s" },
+        list(problems)
+    )]
+    Invalid { path: PathBuf, problems: Vec<Problem> },
 }
 
 fn list(problems: &[Problem]) -> String {
@@ -143,7 +150,7 @@ pub fn load(path: Option<&Path>, env: &[(String, String)]) -> Result<Config, Con
         overrides if overrides.is_empty() => config,
         overrides => environment::apply(&text, shown, &overrides)?,
     };
-    config.checked()
+    config.checked(shown)
 }
 
 /// Reads and validates a configuration that was made in code, such as the demo's.
@@ -151,16 +158,21 @@ pub fn load(path: Option<&Path>, env: &[(String, String)]) -> Result<Config, Con
 /// # Errors
 /// As [`load`].
 pub fn from_value(value: serde_json::Value) -> Result<Config, ConfigError> {
+    let shown = Path::new("(made in code)");
     let config: Config = serde_json::from_value(value)
-        .map_err(|e| ConfigError::Parse { path: "(made in code)".into(), reason: e.to_string() })?;
-    config.checked()
+        .map_err(|e| ConfigError::Parse { path: shown.to_owned(), reason: e.to_string() })?;
+    config.checked(shown)
 }
 
 fn parse(text: &str, shown: &Path) -> Result<Config, ConfigError> {
     if text.trim().is_empty() {
         return Ok(Config::default());
     }
-    yaml(text).map_err(|reason| ConfigError::Parse { path: shown.to_owned(), reason })
+    let path = shown.to_owned();
+    yaml(text).map_err(|reason| match mistakes::find(text) {
+        problems if problems.is_empty() => ConfigError::Parse { path, reason },
+        problems => ConfigError::Invalid { path, problems },
+    })
 }
 
 /// Reads YAML without showing any of it in errors, since it may hold secrets.
@@ -171,10 +183,10 @@ fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
 
 impl Config {
     /// The configuration with the defaults of its role, if no value breaks its rule.
-    fn checked(mut self) -> Result<Self, ConfigError> {
+    fn checked(mut self, shown: &Path) -> Result<Self, ConfigError> {
         self.take_role_defaults();
         let problems = self.problems();
-        if problems.is_empty() { Ok(self) } else { Err(ConfigError::Invalid(problems)) }
+        if problems.is_empty() { Ok(self) } else { Err(ConfigError::Invalid { path: shown.to_owned(), problems }) }
     }
 
     /// What is not set follows the role: a gateway has no engine beside it, a sidecar keeps only what is read.
@@ -256,6 +268,7 @@ impl Config {
         self.notify.validate("notify", p);
         self.forward.validate("forward", p);
         self.api.validate("api", p);
+        self.telemetry.validate("telemetry", p);
         if self.role == Role::Sidecar && self.forward.otlp.is_none() {
             p.push(Problem::new(
                 "forward.otlp.endpoint",

@@ -40,6 +40,7 @@ impl HttpSender {
     }
 
     /// Makes one attempt.
+    #[tracing::instrument(name = "send_notification", skip_all)]
     pub async fn send(&self, send: &Send) -> Outcome {
         let mut secrets = Vec::new();
         match self.attempt(send, &mut secrets).await {

@@ -22,6 +22,9 @@ use crate::model::{HumanDuration, Labels, Problem, TimestampMs};
 
 /// PagerDuty's address in the US service region.
 const PAGERDUTY_URL: &str = "https://events.pagerduty.com/v2/enqueue";
+/// What the default route waits before it pages: long enough for a cause to arrive with its symptoms, short enough
+/// that an outage pages within 90 s of its first sign.
+const PAGER_GROUP_WAIT: HumanDuration = HumanDuration::secs(10);
 /// What the default route groups by: one page for one kind of trouble in one place.
 const DEFAULT_GROUP_BY: [&str; 6] = ["alertname", "cluster", "namespace", "job", "rivet_namespace", "pool_name"];
 
@@ -346,7 +349,10 @@ fn default_route(receivers: &mut BTreeMap<String, ReceiverSettings>) -> Route {
         let is_fallback_only = integrations.is_empty() && settings.relays.is_empty();
         match (is_fallback_only, wakes) {
             (true, _) => {}
-            (false, true) => routes.push(route(name, r#"severity="critical""#)),
+            (false, true) => {
+                let group_wait = Some(PAGER_GROUP_WAIT);
+                routes.push(Route { group_wait, ..route(name, r#"severity="critical""#) });
+            }
             (false, false) => routes.push(route(name, r#"alertname!="Watchdog""#)),
         }
     }

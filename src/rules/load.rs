@@ -58,11 +58,14 @@ pub struct LoadError {
 }
 
 fn summary(problems: &[RuleProblem]) -> String {
-    let errors = problems.iter().filter(|p| p.level == Level::Error).count();
-    match problems.iter().find(|p| p.level == Level::Error) {
-        Some(first) if errors == 1 => format!("rules were not loaded: {first}"),
-        Some(first) => format!("rules were not loaded for {errors} mistakes, the first: {first}"),
-        None => "rules were not loaded".into(),
+    /// More would bury the first.
+    const SHOWN_MAX: usize = 10;
+    let errors: Vec<String> = problems.iter().filter(|p| p.level == Level::Error).map(ToString::to_string).collect();
+    let shown = errors.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>().join("; ");
+    match errors.len() {
+        0 => "rules were not loaded".into(),
+        1..=SHOWN_MAX => format!("rules were not loaded: {shown}"),
+        more => format!("rules were not loaded: {shown}; and {} more", more - SHOWN_MAX),
     }
 }
 

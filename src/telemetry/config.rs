@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tonic::metadata::MetadataMap;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use super::TelemetryError;
-use crate::model::HumanDuration;
+use crate::model::{HumanDuration, Problem};
 
 /// The agent's own logs, and where its metrics, traces and logs go besides `/metrics`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -16,6 +17,22 @@ pub struct Config {
     pub logs: LogConfig,
     /// OTLP/gRPC export of own metrics, traces and logs; off by default.
     pub otlp: Option<OtlpConfig>,
+}
+
+impl Config {
+    /// Adds a problem for every rule that a key breaks; `at` is the path of this section.
+    pub fn validate(&self, at: &str, problems: &mut Vec<Problem>) {
+        let level = &self.logs.level;
+        // A bare word that is no level would name a target, and mute everything else.
+        let is_level = |word: &str| {
+            let is_named = word.parse::<LevelFilter>().is_ok() && !word.is_empty();
+            is_named || word.contains(['=', '[']) || word.contains("::")
+        };
+        if !level.split(',').all(|word| is_level(word.trim())) || EnvFilter::builder().parse(level).is_err() {
+            let rule = format!("must be a filter such as `info` or `info,rivetwatch::notify=debug`, got `{level}`");
+            problems.push(Problem::new(format!("{at}.logs.level"), rule));
+        }
+    }
 }
 
 /// What is logged to standard error, and how.
@@ -79,5 +96,26 @@ impl OtlpConfig {
             map.insert(key, value);
         }
         Ok(MetadataMap::from_headers(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_that_would_mute_everything_is_refused() {
+        let problems = |level: &str| {
+            let config = Config { logs: LogConfig { level: level.into(), ..LogConfig::default() }, otlp: None };
+            let mut problems = Vec::new();
+            config.validate("telemetry", &mut problems);
+            problems.len()
+        };
+        for fine in ["info", "WARN", "off", "info,rivetwatch::notify=debug", "rivetwatch=trace, warn"] {
+            assert_eq!(problems(fine), 0, "{fine}");
+        }
+        for bad in ["loud", "info,loud", "rivetwatch=loud", ""] {
+            assert_eq!(problems(bad), 1, "{bad}");
+        }
     }
 }

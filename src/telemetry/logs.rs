@@ -14,8 +14,9 @@ pub(super) fn layer<S>(config: &LogConfig) -> Result<Box<dyn Layer<S> + Send + S
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
 {
+    // What the exporting stack says of its own comings and goings helps nobody; who wants it names it in the level.
     let filter = EnvFilter::builder()
-        .parse(&config.level)
+        .parse(format!("opentelemetry=warn,{}", config.level))
         .map_err(|source| TelemetryError::Filter { level: config.level.clone(), source })?;
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     Ok(match config.format {

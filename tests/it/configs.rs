@@ -61,3 +61,47 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(config.rules.interval.as_ms(), 5_000);
     assert_eq!(config.receive.scrape.interval.as_ms(), 20_000);
 }
+
+/// The fenced YAML of the documentation, in order.
+fn documented() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+fn loaded(text: &str) -> rivetwatch::config::Config {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rivetwatch.yaml");
+    std::fs::write(&path, text).unwrap();
+    match rivetwatch::config::load(Some(&path), &[]) {
+        Ok(config) => config,
+        Err(error) => panic!("{}", rivetwatch::app::chain(&error)),
+    }
+}
+
+#[test]
+fn the_documentation_has_every_key_with_its_default() {
+    let documented = documented();
+    let (written, default) = (loaded(&documented[0]), rivetwatch::config::Config::default());
+    let text = |config| format!("{config:#?}");
+    for (written, default) in text(&written).lines().zip(text(&default).lines()) {
+        assert_eq!(written, default);
+    }
+    // Rust's names of what is flattened, renamed or has no name of its own.
+    let other_names = [("tsdb", "retention"), ("overrides", "override")];
+    for line in text(&default).lines() {
+        let Some((key, _)) = line.trim().split_once(": ") else { continue };
+        let is_field = key.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit());
+        if is_field {
+            let key = other_names.iter().find(|(rust, _)| *rust == key).map_or(key, |(_, name)| *name);
+            assert!(documented[0].contains(&format!("{key}:")), "`{key}` is not documented");
+        }
+    }
+}
+
+#[test]
+fn the_documented_receivers_are_valid() {
+    let config = loaded(&documented()[1]);
+    assert_eq!(config.notify.receivers.len(), 5);
+    rivetwatch::app::notify_settings(&config).unwrap();
+}

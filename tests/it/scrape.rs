@@ -278,3 +278,25 @@ async fn the_loop_scrapes_static_targets_and_names_and_stops() {
     let up = rows.iter().filter(|r| r.name == "rivetwatch_scrape_target_up" && r.value == 1.0).count();
     assert_eq!(up, 2);
 }
+
+#[tokio::test]
+async fn without_targets_the_loop_goes_on_until_it_is_stopped() {
+    let (committed, _commits) = tokio::sync::mpsc::unbounded_channel();
+    let store = Arc::new(Collector { batches: Mutex::default(), committed });
+    let settings = Settings {
+        config: Config { targets: Vec::new(), ..Config::default() },
+        local: Local { host_name: "gateway".into(), ..Local::default() },
+        used: Keep::All,
+        clock: Clock::new(|| TimestampMs(1_000_000), 1.0),
+    };
+    let stop = CancellationToken::new();
+    let scraper = Scraper::new(settings, store, Arc::new(ScrapeStats::default())).expect("a scraper");
+    let mut running = Box::pin(scraper.run(stop.clone()));
+    for _ in 0..3 {
+        let step = std::future::poll_fn(|cx| std::task::Poll::Ready(running.as_mut().poll(cx))).await;
+        assert!(step.is_pending(), "the loop ended by itself, which its owner takes for a failure");
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    running.await;
+}

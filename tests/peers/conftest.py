@@ -5,7 +5,6 @@ import http.server
 import json
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +24,10 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+class Ended(Exception):
+    """A process that should run has ended."""
 
 
 def wait_for(what, check, seconds=60, every=0.25):
@@ -54,17 +57,25 @@ class Process:
         )
 
     def stop(self, how=signal.SIGTERM, patience=20):
-        if self.child.poll() is None:
-            self.child.send_signal(how)
-            try:
+        """Ends it and returns its exit code; only what does not end in time is killed, and fails the test."""
+        try:
+            if self.child.poll() is None:
+                self.child.send_signal(how)
                 self.child.wait(patience)
-            except subprocess.TimeoutExpired:
-                self.child.kill()
-                self.child.wait()
-                raise AssertionError(f"{self.command[0]} did not stop in {patience} s: {self.tail()}")
-            finally:
-                self.out.close()
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+            raise AssertionError(f"{self.command[0]} did not stop in {patience} s") from None
+        finally:
+            self.out.close()
         return self.child.returncode
+
+    def alive(self):
+        """Raises once the process has ended, so that nobody waits for what cannot come."""
+        code = self.child.poll()
+        if code is not None:
+            raise Ended(f"{self.command[0]} ended with {code}:\n{self.tail()}")
+        return True
 
     def tail(self):
         return self.log.read_text(errors="replace")[-4000:]
@@ -82,11 +93,17 @@ class Agent(Process):
         self.config.write_text(json.dumps(config))  # JSON is YAML.
         super().__init__([BINARY, "run", "--config", self.config], self.folder / "agent.log", env)
         try:
-            wait_for("the agent to be ready", lambda: requests.get(f"{self.url}/readyz", timeout=2).ok, 30)
+            wait_for("the agent to be ready", lambda: self.alive() and requests.get(f"{self.url}/readyz", timeout=2).ok, 30, 0.05)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.tail()}")
+            self.stop()
+            raise AssertionError(f"{error}\n{self.tail()}") from None
+
+    def otlp(self, protocol):
+        """`host:port` of the receiver for `grpc` or `http`."""
+        return json.loads(self.config.read_text())["receive"]["otlp"][protocol]["endpoint"]
 
     def query(self, expr):
+        self.alive()
         answer = requests.get(f"{self.url}/api/v1/query", params={"query": expr}, timeout=10).json()
         assert answer["status"] == "success", answer
         return answer["data"]["result"]
@@ -97,10 +114,18 @@ class Agent(Process):
         return float(result[0]["value"][1])
 
     def alerts(self):
+        self.alive()
         return requests.get(f"{self.url}/api/v1/alerts", timeout=10).json()["data"]["alerts"]
 
-    def metrics(self):
-        return requests.get(f"{self.url}/metrics", timeout=10).text
+    def own(self, name, **labels):
+        """Sum of an own metric, as `/metrics` has it; none counts as 0."""
+        self.alive()
+        total = 0.0
+        for line in requests.get(f"{self.url}/metrics", timeout=10).text.splitlines():
+            series, _, value = line.rpartition(" ")
+            if series.split("{")[0] == name and all(f'{k}="{v}"' in series for k, v in labels.items()):
+                total += float(value)
+        return total
 
 
 class FakeHttp:
@@ -219,10 +244,20 @@ def agent_config(folder, pager=None, **more):
     return config
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A test that fails shows the end of what its processes wrote."""
+    report = yield
+    if report.failed:
+        for process in getattr(item, "processes", []):
+            report.sections.append((f"log of {process.log.parent.name}/{process.log.name}", process.tail()))
+    return report
+
+
 @pytest.fixture
-def start(tmp_path):
+def start(request):
     """Starts processes that are stopped, last first, when the test ends."""
-    running = []
+    running = request.node.processes = []
 
     def run(kind, *args, **kwargs):
         process = kind(*args, **kwargs)
@@ -230,17 +265,21 @@ def start(tmp_path):
         return process
 
     yield run
+    failures = []
     for process in reversed(running):
-        process.stop()
+        try:
+            process.stop()
+        except AssertionError as failure:
+            failures.append(str(failure))
+    assert not failures, failures
 
 
 @pytest.fixture
 def agent(start, tmp_path):
-    """An agent with a fake pager: `agent()` or `agent(name, **configuration)`."""
+    """`agent()`, `agent(name, pager, environment, **configuration)`: an agent of its own folder and ports."""
 
     def make(name="agent", pager=None, env=None, **more):
         folder = tmp_path / name
-        folder.mkdir()
         return start(Agent, folder, agent_config(folder, pager, **more), env)
 
     return make
@@ -251,7 +290,3 @@ def pagerduty():
     fake = PagerDuty()
     yield fake
     fake.stop()
-
-
-def has(command):
-    return shutil.which(command) is not None

@@ -63,7 +63,7 @@ impl Poller {
             let at = clock.now();
             let health = self.client.health().await;
             self.stats.observe("health", health.answer.as_ref().err());
-            log_change(&mut logged, health.answer.as_ref().err());
+            log_change(&config.peer_url, &mut logged, health.answer.as_ref().err());
             self.commit(step.health_batch(&health, at)).await;
             if details_at <= at {
                 details_at = at.plus_ms(config.detail_interval.as_ms());
@@ -95,12 +95,12 @@ impl Poller {
 }
 
 /// Says once when the engine stops answering, and once when it answers again.
-fn log_change(logged: &mut Option<&'static str>, failure: Option<&ProbeFailure>) {
+fn log_change(url: &str, logged: &mut Option<&'static str>, failure: Option<&ProbeFailure>) {
     match (failure, *logged) {
         (Some(failure), before) if before != Some(failure.reason()) => {
-            warn!(error = %failure, "the engine's health probe failed");
+            warn!(url, error = %failure, "the engine's health probe failed");
         }
-        (None, Some(_)) => info!("the engine answers its health probe again"),
+        (None, Some(_)) => info!(url, "the engine answers its health probe again"),
         _ => {}
     }
     *logged = failure.map(ProbeFailure::reason);

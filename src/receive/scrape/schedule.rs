@@ -90,7 +90,7 @@ impl Scraper {
                 tracing::error!(%error, "a scrape task ended unexpectedly");
             }
         }
-        // Without targets there is nothing to do, which is not the same as having ended.
+        // Without targets nothing ran above; ending early would look like a failure to whoever started this.
         stop.cancelled().await;
     }
 

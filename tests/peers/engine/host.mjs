@@ -11,4 +11,5 @@ const counter = actor({
   },
 });
 
-setup({ use: { counter } }).start();
+// Helper services listen on fixed ports, so that a second host on the machine would not start.
+setup({ use: { counter }, startServices: false }).start();
