@@ -8,12 +8,15 @@ use rivetwatch::tsdb::{Settings, Tsdb};
 
 const NOW: TimestampMs = TimestampMs(1_795_419_600_000);
 
+/// Name, labels, and the value at each minute.
+type Series<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a dyn Fn(i64) -> f64);
+
 /// A store with one sample of each series at `NOW`, or a line of samples up to it.
-fn store(series: &[(&str, &[(&str, &str)], &dyn Fn(i64) -> f64)], minutes: i64) -> Tsdb {
+fn store(series: &[Series<'_>], minutes: i64) -> Tsdb {
     let store = Tsdb::in_memory(Settings::default());
     for minute in (0..=minutes).rev() {
         let t = NOW.plus_ms(-minute * 60_000);
-        let point = |(name, labels, value): &(&str, &[(&str, &str)], &dyn Fn(i64) -> f64)| Point {
+        let point = |(name, labels, value): &Series<'_>| Point {
             labels: Labels::from_pairs(labels.iter().copied().chain([(METRIC_NAME, *name)])),
             t,
             value: Value::Float(value(minutes - minute)),
