@@ -23,6 +23,9 @@ const TRACES_EVERY_MS: i64 = 5_000;
 /// The periodic reader of 25.7 engines.
 const METRICS_EVERY_MS: i64 = 30_000;
 
+/// How often a collector on the node tells of the engines' containers.
+const CONTAINERS_EVERY_MS: i64 = 15_000;
+
 /// When the incident happens, in demo time since the start.
 #[derive(Clone, Copy, Debug)]
 pub struct Incident {
@@ -92,6 +95,12 @@ impl Engines {
                 && let Some(request) = self.sending.lock().metrics_request(next)
             {
                 send(&client, format!("{otlp}/v1/metrics"), request.encode_to_vec());
+            }
+            if due(CONTAINERS_EVERY_MS) {
+                for engine in [&self.scraped, &self.sending] {
+                    let request = engine.lock().container_request(next);
+                    send(&client, format!("{otlp}/v1/metrics"), request.encode_to_vec());
+                }
             }
             last = next;
         }
