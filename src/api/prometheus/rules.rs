@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::answer::{ApiError, success};
 use super::params::Params;
-use crate::api::State;
+use crate::api::{State, View};
 
 pub async fn rules(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
     let kind = match params.get("type") {
@@ -15,7 +15,7 @@ pub async fn rules(extract::State(state): extract::State<State>, params: Params)
         Some("record") => Some("recording"),
         Some(other) => return Err(ApiError::bad_param("type", format!("not supported value {other:?}"))),
     };
-    let mut data = (state.rules)();
+    let mut data = look(&state.rules).await?;
     if let Some(groups) = data["groups"].as_array_mut() {
         keep_named(groups, "name", &params, "rule_group[]");
         keep_named(groups, "file", &params, "file[]");
@@ -35,8 +35,14 @@ pub async fn rules(extract::State(state): extract::State<State>, params: Params)
     Ok(success(data, &[], &[]))
 }
 
-pub async fn alerts(extract::State(state): extract::State<State>) -> Response {
-    success((state.alerts)(), &[], &[])
+pub async fn alerts(extract::State(state): extract::State<State>) -> Result<Response, ApiError> {
+    Ok(success(look(&state.alerts).await?, &[], &[]))
+}
+
+/// Looks on a blocking thread: the rules may be in the middle of a tick, and whoever looks waits for its end.
+async fn look(view: &View<Value>) -> Result<Value, ApiError> {
+    let view = view.clone();
+    tokio::task::spawn_blocking(move || view()).await.map_err(|e| ApiError::internal(e.to_string()))
 }
 
 /// Keeps the items whose `field` is one of the parameter's values; all of them when it is not given.
