@@ -10,13 +10,14 @@ import math
 import os
 import pathlib
 import random
+import shutil
 import re
 import subprocess
 
 import pytest
 import requests
 import remote_write
-from conftest import Agent, Process, agent_config, free_port, has, wait_for
+from conftest import Agent, Process, agent_config, free_port, wait_for
 from promql_queries import Queries, shrink
 
 QUERIES = int(os.environ.get("DIFFERENTIAL_QUERIES", 3000))
@@ -99,7 +100,7 @@ def is_known(query, problem):
 
 @pytest.fixture
 def peers(start, tmp_path):
-    if not has("prometheus"):
+    if not shutil.which("prometheus"):
         pytest.skip("no prometheus on this machine")
     config = tmp_path / "prometheus.yml"
     config.write_text("global: {scrape_interval: 1h}\n")
