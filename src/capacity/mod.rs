@@ -147,7 +147,7 @@ fn pool_rows(reader: &Reader<'_>, config: &Config, report: &mut Report) -> Resul
         }
     }
     let of = |list: &[(Labels, f64)], pool: &str| {
-        list.iter().find(|(l, _)| l.get("pool_name") == Some(pool)).map(|(_, v)| *v)
+        list.iter().find(|(l, _)| l.get("pool_name").unwrap_or("") == pool).map(|(_, v)| *v)
     };
     let load_sum: f64 = loads.iter().filter(|(l, _)| l.get("pool_name").is_some()).map(|(_, v)| v).sum();
     for pool in &pools {
@@ -174,7 +174,8 @@ fn pool_rows(reader: &Reader<'_>, config: &Config, report: &mut Report) -> Resul
 
         let max_concurrent = of(&maxima, pool);
         let platform = host.and_then(|h| h.concurrency).map(|n| n as f64);
-        let used = of(&running, pool);
+        // Engines count running actors over all pools; with one pool that is its own.
+        let used = of(&running, pool).or(if pools.len() == 1 { of(&running, "") } else { None });
         let source = if max_concurrent.is_some() { LimitSource::Measured } else { LimitSource::Unknown };
         report.push(Row::new("running actors".into(), "actors", &labels, pool, used, max_concurrent, source));
         if let Some(platform) = platform {

@@ -84,6 +84,14 @@ fn what_nobody_stated_is_unknown_and_never_headroom() {
 }
 
 #[test]
+fn the_only_pool_has_all_running_actors() {
+    let engine: &[(&str, &str)] = &[("job", "rivet")];
+    let store = store(&[("rivet:actors_running:count", engine, &|_| 17.0)], 5);
+    let report = report(&store, "actor_hosts: [{pool: default, concurrency: 100}]", None);
+    assert_eq!(row(&report, "running actors on the platform").used, Some(17.0));
+}
+
+#[test]
 fn a_rate_limit_is_held_against_demand_and_load_apart() {
     let engine: &[(&str, &str)] = &[("job", "rivet"), ("instance", "a")];
     let pool: &[(&str, &str)] = &[("job", "rivet"), ("pool_name", "default")];
