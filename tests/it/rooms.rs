@@ -18,9 +18,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rules", &["promql", "storage", "model"]),
     ("capacity", &["promql", "storage", "rivet", "model"]),
     ("notify", &["model", "clock"]),
-    ("forward", &["storage", "model", "clock"]),
-    ("export", &["rivet", "rules", "promql", "model"]),
-    ("api", &["promql", "rules", "capacity", "notify", "export", "storage", "model", "clock"]),
+    ("forward", &["storage", "model"]),
+    ("export", &["rivet", "model"]),
+    ("api", &["promql", "notify", "storage", "model", "clock"]),
     ("simulate", &["receive", "tsdb", "promql", "rules", "capacity", "notify", "rivet", "storage", "model"]),
     (
         "config",
