@@ -103,12 +103,14 @@ impl App {
         let arrivals = Announced::new(store.clone() as Arc<dyn Append>, clock.clone());
         let mut forwarding = Stage::new("forward");
         let Ways { points, gathered, onward } = ways(&config, &clock, &arrivals, &bridge, &mut forwarding)?;
+        let redactor = Arc::new(intake::redactor(&config)?);
         let written = Arc::new(RemoteWriteStats::default());
         bridge.add(written.clone());
         let remote_write = remote_write::router(remote_write::Settings {
             config: config.receive.remote_write.clone(),
             clock: clock.clone(),
             store: points.clone(),
+            redactor: redactor.clone(),
             stats: written,
         });
         let mut receivers = Stage::new("receivers");
@@ -120,6 +122,7 @@ impl App {
             gathered: gathered.clone(),
             onward,
             used: Keep::used(families_read(&set)),
+            redactor,
             bridge: &bridge,
         };
         let received = intake::start(intake, &mut receivers).await?;

@@ -48,6 +48,7 @@ pub struct Settings<'a> {
     pub onward: Option<Onward>,
     /// Families that something reads, for `receive.scrape.keep: used`.
     pub used: Keep,
+    pub redactor: Arc<Redactor>,
     pub bridge: &'a Bridge,
 }
 
@@ -63,12 +64,11 @@ pub struct Receivers {
 /// # Errors
 /// A port is busy, or a token file cannot be used.
 pub async fn start(settings: Settings<'_>, stage: &mut Stage) -> Result<Receivers, IntakeError> {
-    let Settings { config, clock, local, store, gathered, onward, used, bridge } = settings;
+    let Settings { config, clock, local, store, gathered, onward, used, redactor, bridge } = settings;
     let is_sidecar = config.role == Role::Sidecar;
     let spans = Arc::new(Mutex::new(SpanMetrics::new(config.receive.spans.clone())));
-    let redactor = Arc::new(Redactor::new(admin_token(config)?));
     let translator = Translator::new(config.receive.otlp.translation(local.clone()));
-    let mut intake = Intake::new(translator, redactor, store, Arc::clone(&spans), onward, clock.clone());
+    let mut intake = Intake::new(translator, Arc::clone(&redactor), store, Arc::clone(&spans), onward, clock.clone());
     if is_sidecar {
         intake = intake.stamping_identity();
     }
@@ -89,8 +89,13 @@ pub async fn start(settings: Settings<'_>, stage: &mut Stage) -> Result<Receiver
 
     let scrapes = Arc::new(ScrapeStats::default());
     bridge.add(scrapes.clone());
-    let scraping =
-        scrape::Settings { config: config.receive.scrape.clone(), local: local.clone(), used, clock: clock.clone() };
+    let scraping = scrape::Settings {
+        config: config.receive.scrape.clone(),
+        local: local.clone(),
+        used,
+        clock: clock.clone(),
+        redactor: Arc::clone(&redactor),
+    };
     let identity = engine_identity(&scraping, &local);
     let scraper = Scraper::new(scraping, Arc::clone(&gathered), Arc::clone(&scrapes))
         .map_err(|source| IntakeError::Client { what: "scraper", source })?;
@@ -119,7 +124,7 @@ pub async fn start(settings: Settings<'_>, stage: &mut Stage) -> Result<Receiver
 
     if config.receive.engine_api.enabled {
         let stats = Arc::new(EngineApiStats::default());
-        let asking = engine_api::Settings { config: config.receive.engine_api.clone(), identity, clock };
+        let asking = engine_api::Settings { config: config.receive.engine_api.clone(), identity, clock, redactor };
         let poller = engine_api::Poller::new(asking, gathered, stats.clone())
             .map_err(|source| IntakeError::Client { what: "engine API", source })?;
         if let Some(poller) = poller {
@@ -141,7 +146,14 @@ fn engine_identity(scraping: &scrape::Settings, local: &Local) -> Identity {
     )
 }
 
-/// The engine's admin token, which is looked for word for word in everything received.
+/// What takes secrets out of everything received; the engine's admin token is looked for word for word.
+///
+/// # Errors
+/// The file of the token cannot be read.
+pub fn redactor(config: &Config) -> Result<Redactor, IntakeError> {
+    Ok(Redactor::new(admin_token(config)?))
+}
+
 fn admin_token(config: &Config) -> Result<Option<SecretString>, IntakeError> {
     let Some(path) = &config.receive.engine_api.admin_token_file else { return Ok(None) };
     let text = std::fs::read_to_string(path).map_err(|source| IntakeError::Token { path: path.clone(), source })?;

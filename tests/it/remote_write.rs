@@ -34,6 +34,7 @@ fn open(config: Config, append: impl FnOnce(Arc<Tsdb>) -> Arc<dyn Append>) -> Do
         config,
         clock: Clock::new(|| TimestampMs(NOW_MS), 1.0),
         store: append(store.clone()),
+        redactor: Arc::default(),
         stats: stats.clone(),
     };
     Door { router: remote_write::router(settings), store, stats }
@@ -308,4 +309,22 @@ proptest! {
         let answer = runtime.block_on(door.post(&[], packed(&noise)));
         prop_assert!(matches!(answer.status, 204 | 400), "{}: {}", answer.status, answer.text);
     }
+}
+
+#[tokio::test]
+async fn secrets_are_not_stored() {
+    let door = door();
+    let leaking =
+        series(&[("__name__", "calls_total"), ("uri", "/a?rvt-token=4dm1n"), ("password", "x")], &[(1.0, NOW_MS)]);
+    let about = MetricMetadata {
+        kind: MetricType::Counter as i32,
+        metric_family_name: "calls_total".into(),
+        help: "Calls with Authorization: Bearer abcdef123456.".into(),
+        unit: String::new(),
+    };
+    let answer = door.write(&WriteRequest { timeseries: vec![leaking], metadata: vec![about] }).await;
+    assert_eq!(answer.status, 204, "{}", answer.text);
+    let labels = door.read()[0].0.to_string();
+    assert_eq!(labels, r#"calls_total{password="REDACTED", uri="/a?rvt-token=REDACTED"}"#);
+    assert!(!door.store.metadata(None)[0].1.help.contains("abcdef"));
 }
