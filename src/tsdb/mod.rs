@@ -13,6 +13,7 @@ mod head;
 mod index;
 mod ledger;
 mod queue;
+mod retention;
 mod select;
 mod series;
 mod stats;

@@ -14,6 +14,7 @@ use super::config::Settings;
 use super::head::Head;
 use super::index::Slot;
 use super::ledger::Totals;
+use super::retention::Retention;
 use super::stats::Counters;
 use super::wal::{CheckpointJob, Replayed, Wal, WalCounters};
 use crate::model::TimestampMs;
@@ -37,7 +38,7 @@ impl Shared {
     /// The empty store.
     pub fn new(settings: Settings) -> Self {
         Self {
-            head: Head::new(settings.chunk_span_ms()),
+            head: Head::new(Retention::new(&settings)),
             settings,
             totals: Mutex::default(),
             counters: Counters::default(),
@@ -116,7 +117,7 @@ impl Writer {
     /// Drops what the retention has passed; gives a checkpoint to write where the log has grown enough.
     pub fn maintain(&mut self, now: TimestampMs) -> Option<CheckpointJob> {
         self.admission.set_now(now);
-        let dropped = self.shared.head.drop_before(now.plus_ms(-self.shared.settings.retention_ms));
+        let dropped = self.shared.head.drop_old(now);
         self.admission.forget(&dropped);
         self.shared.counters.series_dropped.add(dropped.len() as u64);
         self.publish_size();
