@@ -12,6 +12,7 @@ mod documents;
 mod health;
 mod notify;
 mod output;
+mod plot;
 pub mod promqltest;
 mod query;
 mod rules;
