@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Role};
 use crate::forward::{ForwardError, Forwarder, PointForwarder};
 use crate::model::{METRIC_NAME, MatchOp};
-use crate::promql::{Engine, EngineOptions};
+use crate::promql::Engine;
 use crate::receive::identity::Local;
 use crate::receive::otlp::Onward;
 use crate::receive::remote_write::{self, RemoteWriteStats};
@@ -90,15 +90,11 @@ impl App {
         let store = open_store(&config).await?;
         bridge.add(store.clone());
         let health = Arc::new(Health::default());
-        let options = EngineOptions {
-            max_samples: config.api.query.max_samples,
-            window_edges: config.api.query.window_edges.into(),
-            ..EngineOptions::default()
-        };
-        let engine = Arc::new(Engine::new(options));
+        let engine = Arc::new(Engine::new(config.api.query.engine_options()));
         let set = config.rules.load(origin.base(), &config.thresholds)?;
         let reload_stats = Arc::new(ReloadStats::default());
         bridge.add(reload_stats.clone());
+        let reloads = reload_stats.clone();
 
         let arrivals = Announced::new(store.clone() as Arc<dyn Append>, clock.clone());
         let mut forwarding = Stage::new("forward");
@@ -166,10 +162,12 @@ impl App {
             alerts: views.alerts,
             targets: views::targets(received.scrapes, clock.clone()),
             capacity: views.capacity,
+            runtime: views::runtime(&config, clock.clone(), store.clone(), health.clone(), reloads),
+            head: views::head(store.clone()),
         });
         let mut serving = Stage::new("api");
         let auth = Auth::load(&config.api.auth).map_err(StartError::Auth)?;
-        let router = api::router(state.clone(), auth, router.merge(remote_write));
+        let router = api::router(state.clone(), auth, &config.api.cors_origins, router.merge(remote_write));
         let api = serve("api.listen", config.api.listen, router, &mut serving).await?;
         if let Some(listen) = config.probe.listen {
             serve("probe.listen", listen, api::probe_router(state), &mut serving).await?;
@@ -278,7 +276,7 @@ fn families_read(set: &rules::RuleSet) -> Vec<String> {
 }
 
 /// The host's name; in a pod that is the pod's name too.
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::metrics::Bridge;
-use crate::api::View;
+use super::reload::ReloadStats;
+use crate::api::{Health, View};
 use crate::capacity::{self, Facts};
 use crate::clock::{Clock, next_tick};
 use crate::config::Config;
@@ -102,6 +103,45 @@ pub fn targets(scrapes: Arc<ScrapeStats>, clock: Clock) -> View<Value> {
         };
         let active: Vec<Value> = scrapes.targets().iter().map(target).collect();
         json!({ "activeTargets": active, "droppedTargets": [] })
+    })
+}
+
+/// `data` of `/api/v1/status/runtimeinfo`, under Prometheus' names.
+pub fn runtime(
+    config: &Config,
+    clock: Clock,
+    store: Arc<Tsdb>,
+    health: Arc<Health>,
+    reloads: Arc<ReloadStats>,
+) -> View<Value> {
+    let (started, retention) = (clock.now(), config.storage.tsdb.retention);
+    let host_name = super::agent::host_name();
+    Arc::new(move || {
+        let folder = std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default();
+        json!({
+            "startTime": started.to_rfc3339(),
+            "serverTime": clock.now().to_rfc3339(),
+            "hostname": host_name,
+            "CWD": folder,
+            "reloadConfigSuccess": reloads.is_successful(),
+            "lastConfigTime": reloads.last().unwrap_or(started).to_rfc3339(),
+            "corruptionCount": store.replay_report().damages,
+            "GOMAXPROCS": std::thread::available_parallelism().map_or(1, usize::from),
+            "storageRetention": retention.to_string(),
+            "ready": health.is_ready(),
+        })
+    })
+}
+
+/// `headStats` of `/api/v1/status/tsdb`, apart from what is counted there; times in milliseconds.
+pub fn head(store: Arc<Tsdb>) -> View<Value> {
+    Arc::new(move || {
+        let range = store.time_range();
+        json!({
+            "chunkCount": store.chunks(),
+            "minTime": range.map_or(0, |range| range.from.0),
+            "maxTime": range.map_or(0, |range| range.to.0),
+        })
     })
 }
 

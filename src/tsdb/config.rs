@@ -131,11 +131,13 @@ pub struct LimitsConfig {
     pub series_per_job: usize,
     /// Memory of the store; whole batches beyond it are refused as retryable. Default 512MiB, at least 8MiB.
     pub memory: ByteSize,
+    /// Exemplars in memory; the oldest give way. Default 10000, at most 1000000, 0 for none.
+    pub exemplars: usize,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { series: 500_000, series_per_job: 200_000, memory: ByteSize(512 << 20) }
+        Self { series: 500_000, series_per_job: 200_000, memory: ByteSize(512 << 20), exemplars: 10_000 }
     }
 }
 
@@ -146,6 +148,10 @@ impl LimitsConfig {
             if value == 0 {
                 problems.push(Problem::new(format!("{at}.{key}"), "must be at least 1, got 0"));
             }
+        }
+        if self.exemplars > 1_000_000 {
+            let rule = format!("must be at most 1000000, got {}", self.exemplars);
+            problems.push(Problem::new(format!("{at}.exemplars"), rule));
         }
         if self.memory.0 < 8 << 20 {
             problems.push(Problem::new(format!("{at}.memory"), format!("must be at least 8MiB, got {}", self.memory)));
@@ -170,6 +176,7 @@ pub struct Settings {
     pub series_max: usize,
     pub series_per_job_max: usize,
     pub memory_bytes_max: usize,
+    pub exemplars_max: usize,
     pub sync: WalSync,
     pub sync_interval: Duration,
     pub segment_bytes: u64,
@@ -190,6 +197,7 @@ impl Settings {
             series_max: limits.series,
             series_per_job_max: limits.series_per_job,
             memory_bytes_max: usize::try_from(limits.memory.0).unwrap_or(usize::MAX),
+            exemplars_max: limits.exemplars,
             sync: wal.sync,
             sync_interval: wal.sync_interval.0,
             segment_bytes: wal.segment_size.0,
@@ -231,7 +239,8 @@ mod tests {
             ..WalConfig::default()
         };
         wal.validate("wal", &mut problems);
-        LimitsConfig { series: 0, series_per_job: 0, memory: ByteSize(1) }.validate("limits", &mut problems);
+        LimitsConfig { series: 0, series_per_job: 0, memory: ByteSize(1), exemplars: usize::MAX }
+            .validate("limits", &mut problems);
         let keys: Vec<_> = problems.iter().map(|p| p.key.as_str()).collect();
         let want = [
             "tsdb.retention",
@@ -244,6 +253,7 @@ mod tests {
             "wal.checkpoint_after",
             "limits.series",
             "limits.series_per_job",
+            "limits.exemplars",
             "limits.memory",
         ];
         assert_eq!(keys, want);

@@ -114,6 +114,15 @@ impl Head {
         self.visible.read().at(slot).cloned()
     }
 
+    /// Times of the oldest and the newest sample.
+    pub fn time_range(&self) -> Option<TimeRange> {
+        let visible = self.visible.read();
+        let times = visible.series.iter().flatten().filter_map(|series| Some((series.first_t()?, series.last_t()?)));
+        times
+            .map(|(from, to)| TimeRange { from, to })
+            .reduce(|all, one| TimeRange { from: all.from.min(one.from), to: all.to.max(one.to) })
+    }
+
     /// Whether any series carries this label.
     pub fn has_label(&self, name: &str, value: &str) -> bool {
         !self.visible.read().index.postings(name, value).is_empty()

@@ -140,7 +140,14 @@ impl Series {
             + self.histogram_runs().map(<[_]>::len).sum::<usize>()
     }
 
-    /// Time of the latest sample.
+    /// Time of the oldest sample.
+    pub fn first_t(&self) -> Option<TimestampMs> {
+        let float = self.views().next().map(|view| TimestampMs(view.first_t));
+        let histogram = self.histogram_runs().next().and_then(|run| run.first()).map(|(t, _)| *t);
+        float.into_iter().chain(histogram).min()
+    }
+
+    /// Time of the newest sample.
     pub fn last_t(&self) -> Option<TimestampMs> {
         let float = self.views().last().map(|view| TimestampMs(view.last_t));
         let histogram = self.histogram_runs().last().and_then(|run| run.last()).map(|(t, _)| *t);

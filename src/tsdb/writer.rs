@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use super::admission::Admission;
 use super::config::Settings;
+use super::exemplars::Exemplars;
 use super::head::Head;
 use super::index::Slot;
 use super::ledger::Totals;
@@ -28,6 +29,7 @@ pub(super) type Answer = oneshot::Sender<Result<Receipt, AppendError>>;
 pub(super) struct Shared {
     pub settings: Settings,
     pub head: Head,
+    pub exemplars: RwLock<Exemplars>,
     /// The totals of what is visible.
     pub totals: Mutex<Totals>,
     pub counters: Counters,
@@ -39,6 +41,7 @@ impl Shared {
     pub fn new(settings: Settings) -> Self {
         Self {
             head: Head::new(Retention::new(&settings)),
+            exemplars: RwLock::new(Exemplars::new(settings.exemplars_max)),
             settings,
             totals: Mutex::default(),
             counters: Counters::default(),
@@ -82,8 +85,10 @@ impl Writer {
         let (totals_before, newest_before) = (self.totals.clone(), self.admission.newest());
         let mut commits = Vec::with_capacity(group.len());
         let mut answers = Vec::with_capacity(group.len());
+        let mut exemplars = Vec::new();
         for (mut batch, answer) in group {
             let refused_by_receiver = std::mem::take(&mut batch.refused);
+            exemplars.append(&mut batch.exemplars);
             let is_empty = batch.points.is_empty() && batch.metadata.is_empty() && refused_by_receiver.is_empty();
             let (commit, receipt) = self.admission.admit(batch, &self.shared.head);
             self.totals.add(&receipt, &refused_by_receiver);
@@ -107,6 +112,11 @@ impl Writer {
         counters.series_created.add(commits.iter().map(|commit| commit.new_series.len() as u64).sum());
         counters.commits.add(commits.len() as u64);
         self.shared.head.apply(commits);
+        if !exemplars.is_empty() {
+            let taken = self.shared.exemplars.write().add(exemplars);
+            counters.exemplars_stored.add(taken.stored);
+            counters.exemplars_dropped.add(taken.dropped);
+        }
         *self.shared.totals.lock() = self.totals.clone();
         self.publish_size();
         for (answer, receipt) in answers {

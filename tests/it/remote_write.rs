@@ -154,7 +154,7 @@ async fn what_is_written_can_be_read() {
     let metadata = door.store.metadata(Some("sizes"));
     assert_eq!((metadata[0].1.kind, metadata[0].1.unit.as_str()), (MetricKind::Histogram, "bytes"));
     assert_eq!(door.counted("rivetwatch_remote_write_samples_total", "stored"), 5.0);
-    assert_eq!(door.counted("rivetwatch_remote_write_ignored_exemplars_total", ""), 1.0);
+    assert_eq!(door.counted("rivetwatch_remote_write_exemplars_total", ""), 1.0);
     assert_eq!(door.counted("rivetwatch_remote_write_requests_total", "204"), 1.0);
 }
 
@@ -327,4 +327,19 @@ async fn secrets_are_not_stored() {
     let labels = door.read()[0].0.to_string();
     assert_eq!(labels, r#"calls_total{password="REDACTED", uri="/a?rvt-token=REDACTED"}"#);
     assert!(!door.store.metadata(None)[0].1.help.contains("abcdef"));
+}
+
+#[tokio::test]
+async fn exemplars_are_kept_with_their_series() {
+    let door = door();
+    let label = |name: &str, value: &str| Label { name: name.into(), value: value.into() };
+    let exemplar = |id: &str, timestamp| Exemplar { labels: vec![label("trace_id", id)], value: 0.3, timestamp };
+    let timed = TimeSeries {
+        exemplars: vec![exemplar("a1", NOW_MS - 5), exemplar("a1", NOW_MS - 5), exemplar("a2", NOW_MS)],
+        ..series(&[("__name__", "calls_total")], &[(1.0, NOW_MS)])
+    };
+    assert_eq!(door.write(&request(vec![timed])).await.status, 204);
+    let found = door.store.exemplars(&[vec![Matcher::equal("__name__", "calls_total")]], TimeRange::ALL);
+    let ids: Vec<_> = found[0].1.iter().map(|e| (e.labels.get("trace_id").unwrap_or(""), e.t.0 - NOW_MS)).collect();
+    assert_eq!(ids, [("a1", -5), ("a2", 0)]);
 }

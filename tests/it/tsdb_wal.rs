@@ -79,6 +79,7 @@ fn everything_comes_back(through_checkpoint: bool) {
         ],
         metadata: vec![("up".into(), metadata.clone())],
         refused: vec![("bad_name", 7)],
+        exemplars: Vec::new(),
     };
     assert_eq!(tsdb.commit(batch).wait().unwrap().stored, 3);
     commit(&tsdb, vec![point(&up, 14, 1.0)]);

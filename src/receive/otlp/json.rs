@@ -290,7 +290,7 @@ fn number(at: &Object) -> Read<m::NumberDataPoint> {
         attributes: attributes(at, "attributes")?,
         start_time_unix_nano: integer(at, "startTimeUnixNano")?,
         time_unix_nano: integer(at, "timeUnixNano")?,
-        exemplars: Vec::new(),
+        exemplars: exemplars(at)?,
         flags: integer(at, "flags")?,
         value,
     })
@@ -308,7 +308,7 @@ fn classic(at: &Object) -> Read<m::HistogramDataPoint> {
             .iter()
             .map(|bound| float(bound, "explicitBounds"))
             .collect::<Read<_>>()?,
-        exemplars: Vec::new(),
+        exemplars: exemplars(at)?,
         flags: integer(at, "flags")?,
         min: optional_float(at, "min")?,
         max: optional_float(at, "max")?,
@@ -335,11 +335,30 @@ fn exponential(at: &Object) -> Read<m::ExponentialHistogramDataPoint> {
         positive: side("positive")?,
         negative: side("negative")?,
         flags: integer(at, "flags")?,
-        exemplars: Vec::new(),
+        exemplars: exemplars(at)?,
         min: optional_float(at, "min")?,
         max: optional_float(at, "max")?,
         zero_threshold: optional_float(at, "zeroThreshold")?.unwrap_or_default(),
     })
+}
+
+/// Exemplars of a point; one that cannot be read is left out, since the point does not need it.
+fn exemplars(at: &Object) -> Read<Vec<m::Exemplar>> {
+    let read = |value: &Value| -> Option<m::Exemplar> {
+        let at = value.as_object()?;
+        let value = match field(at, "asDouble") {
+            Some(value) => m::exemplar::Value::AsDouble(float(value, "asDouble").ok()?),
+            None => m::exemplar::Value::AsInt(integer_of(field(at, "asInt")?, "asInt").ok()?),
+        };
+        Some(m::Exemplar {
+            filtered_attributes: attributes(at, "filteredAttributes").ok()?,
+            time_unix_nano: integer(at, "timeUnixNano").ok()?,
+            span_id: identifier(at, "spanId", 8).ok()?,
+            trace_id: identifier(at, "traceId", 16).ok()?,
+            value: Some(value),
+        })
+    };
+    Ok(list(at, "exemplars")?.iter().filter_map(read).collect())
 }
 
 fn summary_point(at: &Object) -> Read<m::SummaryDataPoint> {

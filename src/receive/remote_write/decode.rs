@@ -13,7 +13,7 @@ use prost::encoding::{self, DecodeContext, WireType};
 
 use super::histogram;
 use super::proto::{METADATA, MetricMetadata, MetricType, TIMESERIES, TimeSeries};
-use crate::model::{Labels, METRIC_NAME, Metadata, MetricKind, TimestampMs, Value, is_stale_nan, stale_nan};
+use crate::model::{Exemplar, Labels, METRIC_NAME, Metadata, MetricKind, TimestampMs, Value, is_stale_nan, stale_nan};
 use crate::receive::redact::Redactor;
 use crate::storage::{Batch, Point};
 
@@ -69,7 +69,9 @@ pub(super) fn decode(mut body: &[u8], now: TimestampMs, redactor: &Redactor) -> 
                 }
                 let mut series = TimeSeries::decode(message)?;
                 if let Some(redactor) = redactor {
-                    redactor.labels(series.labels.iter_mut().map(|l| (&mut l.name, &mut l.value)));
+                    let of_exemplars = series.exemplars.iter_mut().flat_map(|e| &mut e.labels);
+                    let labels = series.labels.iter_mut().chain(of_exemplars);
+                    redactor.labels(labels.map(|l| (&mut l.name, &mut l.value)));
                 }
                 decoded.add_series(series, latest);
                 decoded.series += 1;
@@ -133,6 +135,13 @@ impl Decoded {
             Ok(labels) => labels,
             Err(why) => return self.refuse("invalid_labels", floats + histograms, || why),
         };
+        for exemplar in &wire.exemplars {
+            let pairs = exemplar.labels.iter().map(|l| (&l.name, &l.value));
+            let exemplar = Exemplar::new(pairs, exemplar.value, TimestampMs(exemplar.timestamp));
+            if exemplar.t <= latest {
+                self.batch.exemplars.push((labels.clone(), exemplar));
+            }
+        }
         for sample in &wire.samples {
             self.add(&labels, TimestampMs(sample.timestamp), Value::Float(sample.value), latest);
         }

@@ -17,8 +17,8 @@ use super::cache::{Cache, EntryId, Meaning, SeriesId};
 use super::fetch::{Failure, Page};
 use super::own::OwnSeries;
 use super::page::{shortened, truncation, valid_lines};
-use super::text::{Format, Line, LineError, SampleLine, parse_after_series, parse_line, parse_series};
-use crate::model::{LabelsBuilder, METRIC_NAME, Metadata, MetricKind, TimestampMs, Value};
+use super::text::{Format, Line, LineError, SampleLine, parse_after_series, parse_exemplar, parse_line, parse_series};
+use crate::model::{Exemplar, LabelsBuilder, METRIC_NAME, Metadata, MetricKind, TimestampMs, Value};
 use crate::receive::identity::Identity;
 use crate::receive::redact::Redactor;
 use crate::rivet::inventory::Family;
@@ -398,6 +398,9 @@ impl Target {
             Meaning::Series(series) => series,
         };
         let own_time = sample.timestamp.filter(|_| self.settings.honor_timestamps);
+        if let Some(text) = sample.exemplar {
+            self.take_exemplar(series, text, reading);
+        }
         if self.cache.series(series).seen == scrape {
             let series = self.cache.series(series);
             match &mut reading.batch.points[series.point].value {
@@ -412,6 +415,17 @@ impl Target {
         series.point = reading.batch.points.len();
         series.has_own_time = own_time.is_some();
         reading.batch.points.push(Point { labels: series.labels.clone(), t, value: Value::Float(sample.value) });
+    }
+
+    /// Takes in what stands behind a sample; text that is no exemplar costs nothing but itself.
+    fn take_exemplar(&mut self, series: SeriesId, text: &str, reading: &mut Reading) {
+        let clean = self.settings.redactor.scrub("exemplar", text);
+        let text = clean.as_deref().unwrap_or(text);
+        if let Some((labels, value, t)) = parse_exemplar(text) {
+            let t = t.map_or(reading.at, |t| t.min(reading.at));
+            let series = self.cache.series(series).labels.clone();
+            reading.batch.exemplars.push((series, Exemplar::new(labels, value, t)));
+        }
     }
 
     /// Notes that a series is in this page, and gives it a zero when it was born since the page before.

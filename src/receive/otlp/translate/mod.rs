@@ -10,6 +10,7 @@
 
 mod attributes;
 mod delta;
+mod exemplars;
 mod exponential;
 mod names;
 mod refusals;
@@ -216,7 +217,8 @@ impl Translator {
 
     /// Moves what a writer made to the batch, with zeros before the counters that were just born.
     fn append(&self, writer: Writer<'_>, instance_key: u64, out: &mut Translated) {
-        let emitted = writer.finish();
+        let (emitted, mut exemplars) = writer.finish();
+        out.batch.exemplars.append(&mut exemplars);
         out.batch.points.reserve(emitted.len());
         let mut state = self.state.lock();
         let page = emitted.iter().filter(|e| e.is_counter).map(|e| e.point.t).min();
