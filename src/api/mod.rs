@@ -57,6 +57,8 @@ pub struct Shared {
     pub alerts: View<Value>,
     pub targets: View<Value>,
     pub capacity: View<Result<Value, String>>,
+    /// `data` of `/api/v1/alerts/why`, by alert name.
+    pub why: Ask,
     /// `data` of `/api/v1/status/runtimeinfo`.
     pub runtime: View<Value>,
     /// `headStats` of `/api/v1/status/tsdb`.
@@ -65,6 +67,18 @@ pub struct Shared {
 
 /// Something that is worked out when it is asked for.
 pub type View<T> = Arc<dyn Fn() -> T + Send + Sync>;
+
+/// Something that is worked out for a name.
+pub type Ask = Arc<dyn Fn(&str) -> Result<Value, AskError> + Send + Sync>;
+
+/// Why a question about a name has no answer; for a person.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0}")]
+    Failed(String),
+}
 
 impl State {
     /// The state of an API.

@@ -162,6 +162,7 @@ impl App {
             alerts: views.alerts,
             targets: views::targets(received.scrapes, clock.clone()),
             capacity: views.capacity,
+            why: views.why,
             runtime: views::runtime(&config, clock.clone(), store.clone(), health.clone(), reloads),
             head: views::head(store.clone()),
         });

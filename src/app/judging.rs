@@ -108,11 +108,12 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
     let stop = judging.stop();
     judging.spawn("rules", judge.run(stop));
 
+    let why = views::why(rules.clone(), store.clone(), engine.clone(), clock.clone(), interval_ms);
     let capacity = views::Capacity::new(config, clock.clone(), store, engine);
     let stop = judging.stop();
     judging.spawn("capacity", capacity.clone().run(CAPACITY_MS, stop));
 
-    let views = views::Judged::new(rules.clone(), capacity);
+    let views = views::Judged::new(rules.clone(), capacity, why);
     let router = api::alertmanager::router(notify.clone());
     let reload = Reload { origin, config: config.clone(), rules, notify, clock, stats: reload_stats };
     let stop = judging.stop();

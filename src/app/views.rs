@@ -1,5 +1,6 @@
 //! What the API reads of the rooms, each worked out when it is asked for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -9,13 +10,13 @@ use tracing::{error, warn};
 
 use super::metrics::Bridge;
 use super::reload::ReloadStats;
-use crate::api::{Health, View};
+use crate::api::{Ask, AskError, Health, View};
 use crate::capacity::{self, Facts};
 use crate::clock::{Clock, next_tick};
 use crate::config::Config;
 use crate::promql::Engine;
 use crate::receive::scrape::ScrapeStats;
-use crate::rules::Rules;
+use crate::rules::{self, AlertView, Rule, RuleView, Rules};
 use crate::storage::{Append, Batch};
 use crate::telemetry::Telemetry;
 use crate::tsdb::Tsdb;
@@ -28,11 +29,14 @@ pub fn metrics_page(telemetry: Telemetry, bridge: Arc<Bridge>) -> View<Vec<u8>> 
     })
 }
 
+const JUDGES_NOTHING: &str = "a sidecar judges nothing; ask the gateway";
+
 /// What only an agent that judges has; empty in a sidecar.
 pub struct Judged {
     pub rules: View<Value>,
     pub alerts: View<Value>,
     pub capacity: View<Result<Value, String>>,
+    pub why: Ask,
 }
 
 impl Default for Judged {
@@ -40,15 +44,17 @@ impl Default for Judged {
         Self {
             rules: Arc::new(|| json!({ "groups": [] })),
             alerts: Arc::new(|| json!({ "alerts": [] })),
-            capacity: Arc::new(|| Err("a sidecar judges nothing; ask the gateway".into())),
+            capacity: Arc::new(|| Err(JUDGES_NOTHING.into())),
+            why: Arc::new(|_| Err(AskError::NotFound(JUDGES_NOTHING.into()))),
         }
     }
 }
 
 impl Judged {
-    /// The views of these rules and this headroom.
-    pub fn new(rules: Arc<Mutex<Rules>>, capacity: Capacity) -> Self {
-        Self { rules: self::rules(rules.clone()), alerts: alerts(rules), capacity: Arc::new(move || capacity.report()) }
+    /// The views of these rules, this headroom and these reasons.
+    pub fn new(rules: Arc<Mutex<Rules>>, capacity: Capacity, why: Ask) -> Self {
+        let capacity: View<_> = Arc::new(move || capacity.report());
+        Self { rules: self::rules(rules.clone()), alerts: alerts(rules), capacity, why }
     }
 }
 
@@ -66,6 +72,51 @@ fn alerts(rules: Arc<Mutex<Rules>>) -> View<Value> {
         let view = rules.lock().view();
         let alerts: Vec<_> = view.alerts().map(|(_, alert)| alert).collect();
         json!({ "alerts": alerts })
+    })
+}
+
+/// Why the rules behind an alert's name stand where they stand; the store is read while the rules go on.
+pub fn why(rules: Arc<Mutex<Rules>>, store: Arc<Tsdb>, engine: Arc<Engine>, clock: Clock, interval_ms: i64) -> Ask {
+    Arc::new(move |name| {
+        let view = rules.lock().view();
+        let alerting = || view.set.rules.iter().zip(&view.rules).filter(|(rule, _)| rule.alerting().is_some());
+        let now = clock.now();
+        let explain = |(rule, at): (&Rule, &RuleView)| {
+            let part = rules::explain(rule, &engine, &*store, now, interval_ms);
+            let part = part.map_err(|error| AskError::Failed(format!("{}: {}", rule.name, super::chain(&error))))?;
+            let group = view.set.group_of(rule);
+            let alerting = rule.alerting();
+            let for_ms = alerting.map_or(0, |a| a.for_ms);
+            let alert = |alert: &AlertView| {
+                let mut json = to_json(alert);
+                if alert.state == rules::State::Pending {
+                    json["firesAt"] = alert.active_at.plus_ms(for_ms).to_rfc3339().into();
+                }
+                json
+            };
+            Ok(json!({
+                "name": rule.name,
+                "labels": rule.fixed_labels().into_iter().filter(|(n, _)| *n != "alertname").collect::<BTreeMap<_, _>>(),
+                "group": group.name, "file": group.file, "line": rule.line, "query": rule.query,
+                "state": at.state().as_str(),
+                "forSeconds": for_ms as f64 / 1000.0,
+                "health": at.health_name(),
+                "isBlind": at.blind,
+                "alerts": at.alerts.iter().map(alert).collect::<Vec<_>>(),
+                "why": part,
+            }))
+        };
+        let found: Vec<Value> =
+            alerting().filter(|(rule, _)| rule.name == name).map(explain).collect::<Result<_, _>>()?;
+        if !found.is_empty() {
+            return Ok(found.into());
+        }
+        let wanted = name.to_ascii_lowercase();
+        let mut similar: Vec<&str> = alerting().map(|(rule, _)| rule.name.as_str()).collect();
+        similar.retain(|known| known.to_ascii_lowercase().contains(&wanted));
+        similar.dedup();
+        let hint = if similar.is_empty() { String::new() } else { format!("; there is {}", similar.join(", ")) };
+        Err(AskError::NotFound(format!("no alerting rule is named `{name}`{hint}")))
     })
 }
 

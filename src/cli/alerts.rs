@@ -1,4 +1,4 @@
-//! `rivetwatch alerts`: what is firing and pending on a running agent.
+//! `rivetwatch alerts`: what is firing and pending on a running agent; `alerts why` explains one.
 
 use std::process::ExitCode;
 
@@ -7,10 +7,14 @@ use serde_json::Value;
 use super::CliError;
 use super::client::AgentArgs;
 use super::output::{Output, print_table};
+use super::why;
 
 /// Arguments of `alerts`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
     /// Exit 1 when an alert of severity critical is firing.
@@ -20,7 +24,16 @@ pub struct Args {
     agent: AgentArgs,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Say why an alert fires, is pending or is silent: each part of its expression with its value now.
+    Why(why::Args),
+}
+
 pub fn run(args: Args) -> Result<ExitCode, CliError> {
+    if let Some(Command::Why(args)) = &args.command {
+        return why::run(args).map(|()| ExitCode::SUCCESS);
+    }
     let answer = args.agent.get("/api/v1/alerts", &[])?;
     let alerts = &answer["data"]["alerts"];
     args.output.print(alerts, table)?;

@@ -21,6 +21,7 @@ pub mod rules_test;
 mod run;
 mod silence;
 mod simulate;
+mod why;
 
 use std::process::ExitCode;
 
@@ -44,7 +45,7 @@ enum Command {
     Demo(demo::Args),
     /// Say how much room is left, from a running agent.
     Capacity(capacity::Args),
-    /// List the alerts of a running agent.
+    /// List the alerts of a running agent, or say why one fires or does not.
     Alerts(alerts::Args),
     /// Mute alerts: add, list and expire silences of a running agent.
     Silence(silence::Args),

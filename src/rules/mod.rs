@@ -32,6 +32,7 @@ mod step;
 mod template;
 mod unittest;
 mod view;
+mod why;
 
 pub use alerting::State;
 pub use builtin::sources as builtin_sources;
@@ -50,3 +51,4 @@ pub use stats::RuleStats;
 pub use template::Template;
 pub use unittest::{FileReport, TestOptions, TestReport, test_files};
 pub use view::{AlertView, GroupJson, RuleJson, RuleView, View};
+pub use why::{Kind, Part, Shown, Since, explain};

@@ -92,6 +92,10 @@ fn state(storage: Arc<dyn Select>, query: QueryConfig) -> api::State {
         alerts: Arc::new(|| json!({"alerts": [{"labels": {"alertname": "Down"}, "state": "firing"}]})),
         targets: Arc::new(move || targets.clone()),
         capacity: Arc::new(|| Err("nothing to say".into())),
+        why: Arc::new(|name| match name {
+            "Down" => Ok(json!([{"name": "Down"}])),
+            other => Err(api::AskError::NotFound(format!("no alerting rule is named `{other}`"))),
+        }),
         runtime: Arc::new(|| json!({"reloadConfigSuccess": true})),
         head: Arc::new(|| json!({"chunkCount": 9})),
     })
@@ -558,4 +562,13 @@ async fn pages_of_other_origins_may_ask_only_where_configured() {
     assert_eq!(ask(vec!["https://other.example.com".into()]).await, None);
     let allowed = "https://grafana.example.com".to_owned();
     assert_eq!(ask(vec![allowed.clone()]).await, Some(allowed));
+}
+
+#[tokio::test]
+async fn why_answers_for_a_name() {
+    let router = router();
+    assert_eq!(data(&router, "/api/v1/alerts/why?name=Down").await[0]["name"], "Down");
+    let (status, body) = get(&router, "/api/v1/alerts/why?name=Up").await;
+    assert_eq!((status, &body["errorType"]), (StatusCode::NOT_FOUND, &json!("not_found")));
+    assert_eq!(get(&router, "/api/v1/alerts/why").await.0, StatusCode::BAD_REQUEST);
 }

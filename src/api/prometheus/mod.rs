@@ -37,6 +37,7 @@ pub fn router() -> Router<State> {
         .route("/metadata", get(labels::metadata))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
+        .route("/alerts/why", get(rules::why))
         .route("/targets", get(targets::targets))
         .route("/targets/metadata", get(targets::metadata))
         .route("/alertmanagers", get(targets::alertmanagers))
