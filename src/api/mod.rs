@@ -59,6 +59,9 @@ pub struct Shared {
     pub capacity: View<Result<Value, String>>,
     /// `data` of `/api/v1/alerts/why`, by alert name.
     pub why: Ask,
+    /// `data` of `/api/v1/instances`, and of retiring one by name.
+    pub instances: View<Value>,
+    pub retire: Ask,
     /// `data` of `/api/v1/status/runtimeinfo`.
     pub runtime: View<Value>,
     /// `headStats` of `/api/v1/status/tsdb`.

@@ -123,7 +123,7 @@ impl App {
         };
         let received = intake::start(intake, &mut receivers).await?;
 
-        let own = OwnSeries::new(&config, &local, bridge.clone());
+        let own = OwnSeries::new(&config, &local, bridge.clone(), &received.engine);
         let Judging { judge, notify, views, router } = match config.role {
             Role::Sidecar => {
                 // Nothing is judged here, so the agent's own numbers go to whoever judges.
@@ -163,6 +163,8 @@ impl App {
             targets: views::targets(received.scrapes, clock.clone()),
             capacity: views.capacity,
             why: views.why,
+            instances: views.instances,
+            retire: views.retire,
             runtime: views::runtime(&config, clock.clone(), store.clone(), health.clone(), reloads),
             head: views::head(store.clone()),
         });

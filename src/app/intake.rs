@@ -57,6 +57,8 @@ pub struct Receivers {
     pub otlp_grpc: Option<SocketAddr>,
     pub otlp_http: Option<SocketAddr>,
     pub scrapes: Arc<ScrapeStats>,
+    /// The engine beside this process.
+    pub engine: Identity,
 }
 
 /// Takes the ports and starts every receiver in `stage`.
@@ -96,7 +98,8 @@ pub async fn start(settings: Settings<'_>, stage: &mut Stage) -> Result<Receiver
         clock: clock.clone(),
         redactor: Arc::clone(&redactor),
     };
-    let identity = engine_identity(&scraping, &local);
+    let engine = engine_identity(&scraping, &local);
+    let identity = engine.clone();
     let scraper = Scraper::new(scraping, Arc::clone(&gathered), Arc::clone(&scrapes))
         .map_err(|source| IntakeError::Client { what: "scraper", source })?;
     let stop = stage.stop();
@@ -133,7 +136,7 @@ pub async fn start(settings: Settings<'_>, stage: &mut Stage) -> Result<Receiver
             stage.spawn("engine_api", poller.run(stop));
         }
     }
-    Ok(Receivers { otlp_grpc, otlp_http, scrapes })
+    Ok(Receivers { otlp_grpc, otlp_http, scrapes, engine })
 }
 
 /// The identity of the engine beside this process: that of its scrape target, so that all its series join.

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::agent::StartError;
 use super::arrivals::Announced;
+use super::instances::Instances;
 use super::judge::{Judge, JudgeStats};
 use super::metrics::Bridge;
 use super::origin::Origin;
@@ -88,6 +89,10 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
     bridge.add(rules.stats());
     let rules = Arc::new(Mutex::new(rules));
 
+    let instances = Instances::new(clock.clone(), store.clone(), engine.clone(), rules.clone(), alerts.clone());
+    let stop = judging.stop();
+    judging.spawn("instances", instances.clone().run(stop));
+
     let stats = Arc::new(JudgeStats::default());
     bridge.add(stats.clone());
     let slowest = config.receive.scrape.interval.as_ms().max(SLOWEST_SOURCE_MS);
@@ -97,6 +102,7 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
         store: store.clone(),
         arrivals,
         own,
+        instances: instances.clone(),
         alerts,
         notify: notify.clone(),
         health,
@@ -113,7 +119,7 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
     let stop = judging.stop();
     judging.spawn("capacity", capacity.clone().run(CAPACITY_MS, stop));
 
-    let views = views::Judged::new(rules.clone(), capacity, why);
+    let views = views::Judged::new(rules.clone(), capacity, why, &instances);
     let router = api::alertmanager::router(notify.clone());
     let reload = Reload { origin, config: config.clone(), rules, notify, clock, stats: reload_stats };
     let stop = judging.stop();

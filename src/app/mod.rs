@@ -7,6 +7,7 @@ mod agent;
 mod arrivals;
 pub mod clock;
 pub mod demo;
+mod instances;
 mod intake;
 mod judge;
 mod judging;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use super::instances::Instances;
 use super::metrics::Bridge;
 use super::reload::ReloadStats;
 use crate::api::{Ask, AskError, Health, View};
@@ -37,6 +38,8 @@ pub struct Judged {
     pub alerts: View<Value>,
     pub capacity: View<Result<Value, String>>,
     pub why: Ask,
+    pub instances: View<Value>,
+    pub retire: Ask,
 }
 
 impl Default for Judged {
@@ -46,15 +49,18 @@ impl Default for Judged {
             alerts: Arc::new(|| json!({ "alerts": [] })),
             capacity: Arc::new(|| Err(JUDGES_NOTHING.into())),
             why: Arc::new(|_| Err(AskError::NotFound(JUDGES_NOTHING.into()))),
+            instances: Arc::new(|| json!([])),
+            retire: Arc::new(|_| Err(AskError::NotFound(JUDGES_NOTHING.into()))),
         }
     }
 }
 
 impl Judged {
-    /// The views of these rules, this headroom and these reasons.
-    pub fn new(rules: Arc<Mutex<Rules>>, capacity: Capacity, why: Ask) -> Self {
+    /// The views of these rules, this headroom, these reasons and these instances.
+    pub fn new(rules: Arc<Mutex<Rules>>, capacity: Capacity, why: Ask, instances: &Instances) -> Self {
         let capacity: View<_> = Arc::new(move || capacity.report());
-        Self { rules: self::rules(rules.clone()), alerts: alerts(rules), capacity, why }
+        let (retire, instances) = (instances.retire_view(), instances.view());
+        Self { rules: self::rules(rules.clone()), alerts: alerts(rules), capacity, why, instances, retire }
     }
 }
 

@@ -10,6 +10,7 @@ mod dashboards;
 mod demo;
 mod documents;
 mod health;
+mod instances;
 mod notify;
 mod output;
 mod plot;
@@ -47,6 +48,8 @@ enum Command {
     Capacity(capacity::Args),
     /// List the alerts of a running agent, or say why one fires or does not.
     Alerts(alerts::Args),
+    /// List the instances of a running agent, or say that one is gone for good.
+    Instances(instances::Args),
     /// Mute alerts: add, list and expire silences of a running agent.
     Silence(silence::Args),
     /// Evaluate a PromQL query on a running agent.
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Capacity(args) => capacity::run(args),
         Command::Alerts(args) => alerts::run(args),
+        Command::Instances(args) => instances::run(args),
         Command::Silence(args) => silence::run(args),
         Command::Query(args) => query::run(args),
         Command::Rules(args) => rules::run(args),

@@ -85,6 +85,9 @@ pub struct ReceiveConfig {
     pub engine_api: receive::engine_api::Config,
     pub spans: receive::spans::Config,
     pub remote_write: receive::remote_write::Config,
+    /// Whether a sidecar that is asked to stop tells the gateway that its engine's instance is gone for good, so that
+    /// its alerts resolve at once. Default false; for pods that never come back under the same name (Deployments).
+    pub retire_on_stop: bool,
 }
 
 /// The `storage:` section: where points are kept, how long, and how many.

@@ -96,6 +96,8 @@ fn state(storage: Arc<dyn Select>, query: QueryConfig) -> api::State {
             "Down" => Ok(json!([{"name": "Down"}])),
             other => Err(api::AskError::NotFound(format!("no alerting rule is named `{other}`"))),
         }),
+        instances: Arc::new(|| json!([{"instance": "a"}])),
+        retire: Arc::new(|name| Ok(json!({"instance": name}))),
         runtime: Arc::new(|| json!({"reloadConfigSuccess": true})),
         head: Arc::new(|| json!({"chunkCount": 9})),
     })
@@ -571,4 +573,20 @@ async fn why_answers_for_a_name() {
     let (status, body) = get(&router, "/api/v1/alerts/why?name=Up").await;
     assert_eq!((status, &body["errorType"]), (StatusCode::NOT_FOUND, &json!("not_found")));
     assert_eq!(get(&router, "/api/v1/alerts/why").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn an_instance_is_retired_by_a_json_body_only() {
+    let router = router();
+    assert_eq!(data(&router, "/api/v1/instances").await, json!([{"instance": "a"}]));
+    let post = |kind: &'static str, body: &'static str| {
+        let request = Request::post("/api/v1/instances/retire").header("content-type", kind).body(Body::from(body));
+        let router = router.clone();
+        async move { send(&router, request.unwrap()).await }
+    };
+    assert_eq!(post("application/json", r#"{"instance":"a"}"#).await.0, StatusCode::OK);
+    for (kind, body) in [("text/plain", r#"{"instance":"a"}"#), ("application/json", r#"{"name":"a"}"#)] {
+        let (status, answer) = post(kind, body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{}", String::from_utf8_lossy(&answer));
+    }
 }
