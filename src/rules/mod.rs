@@ -43,7 +43,7 @@ pub use evaluate::{Evaluate, RuleError};
 pub use hold::STATE_ANNOTATION;
 pub use load::{LoadError, Override, Source, THRESHOLD_METRIC, Tuning, load};
 pub use memory::MemoryStore;
-pub use own::{BLIND_METRIC, FAILURES_METRIC};
+pub use own::{BLIND_METRIC, COST_METRIC, FAILURES_METRIC};
 pub use problem::{Level, RuleProblem};
 pub use restore::{FIRED_METRIC, KEEP_METRIC, NO_DATA_METRIC};
 pub use rule::{Alerting, Group, Reads, Rule, RuleKind, RuleSet};
