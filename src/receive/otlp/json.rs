@@ -121,6 +121,8 @@ fn decode<T>(
 struct Reader {
     skipped: u64,
     example: Option<String>,
+    /// What the items being read belong to, for the example: a metric's name.
+    within: String,
 }
 
 impl Reader {
@@ -142,7 +144,7 @@ impl Reader {
             };
             match item {
                 Ok(item) => items.push(item),
-                Err(Bad(why)) => self.skip(format!("`{list}[{n}]` {why}")),
+                Err(Bad(why)) => self.skip(format!("{}`{list}[{n}]` {why}", self.within)),
             }
         }
         items
@@ -178,6 +180,13 @@ impl Reader {
     }
 
     fn metric(&mut self, at: &Object) -> Read<m::Metric> {
+        self.within = text(at, "name").map_or_else(String::new, |name| format!("metric `{name}`: "));
+        let metric = self.data_of(at);
+        self.within.clear();
+        metric
+    }
+
+    fn data_of(&mut self, at: &Object) -> Read<m::Metric> {
         let data = |name: &str| match field(at, name) {
             Some(Value::Object(data)) => Ok(Some(data)),
             None => Ok(None),
@@ -587,9 +596,12 @@ mod tests {
     #[test]
     fn one_bad_point_among_good_ones_costs_itself_only() {
         for (bad, why) in [
-            (r#"{"asInt":"many"}"#, "`dataPoints[1]` has a `asInt` that is not an integer of its type"),
-            (r#"{"asDouble":1,"flags":"x"}"#, "`dataPoints[1]` has a `flags` that is not an integer of its type"),
-            (r#""text""#, "`dataPoints[1]` is not an object"),
+            (r#"{"asInt":"many"}"#, "metric `g`: `dataPoints[1]` has a `asInt` that is not an integer of its type"),
+            (
+                r#"{"asDouble":1,"flags":"x"}"#,
+                "metric `g`: `dataPoints[1]` has a `flags` that is not an integer of its type",
+            ),
+            (r#""text""#, "metric `g`: `dataPoints[1]` is not an object"),
         ] {
             let decoded = one_gauge(bad);
             assert_eq!((points(&decoded).len(), decoded.skipped), (1, 1), "{bad}");
