@@ -9,6 +9,9 @@ use super::auth::{AuthConfig, check_exposure};
 use crate::model::{HumanDuration, Problem};
 use crate::promql;
 
+/// The port of the page and the APIs.
+pub const DEFAULT_PORT: u16 = 6440;
+
 /// The listener with the page and the APIs.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -24,7 +27,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: (Ipv4Addr::LOCALHOST, 6440).into(),
+            listen: (Ipv4Addr::LOCALHOST, DEFAULT_PORT).into(),
             auth: AuthConfig::default(),
             cors_origins: Vec::new(),
             query: QueryConfig::default(),

@@ -32,7 +32,7 @@ use crate::promql;
 use crate::storage::Select;
 
 pub use auth::{Auth, AuthConfig, check_exposure};
-pub use config::{Config, ProbeConfig, QueryConfig, WindowEdges};
+pub use config::{Config, DEFAULT_PORT, ProbeConfig, QueryConfig, WindowEdges};
 pub use health::Health;
 
 /// What the handlers read; cheap to clone.
@@ -107,6 +107,7 @@ pub fn router(state: State, auth: Auth, cors_origins: &[String], more: Router) -
     let guarded = Router::new()
         .nest("/api/v1", prometheus::router())
         .route("/federate", get(prometheus::federate))
+        .merge(health::metrics_router())
         .with_state(state)
         .merge(more)
         .layer(axum::middleware::from_fn_with_state(auth, auth::require_token))
@@ -150,5 +151,8 @@ fn request_span(request: &Request) -> Span {
 
 /// `/livez`, `/readyz` and `/metrics` alone, for the probes listener.
 pub fn probe_router(state: State) -> Router {
-    health::router().with_state(state).fallback(get(|| async { axum::http::StatusCode::NOT_FOUND }))
+    health::router()
+        .merge(health::metrics_router())
+        .with_state(state)
+        .fallback(get(|| async { axum::http::StatusCode::NOT_FOUND }))
 }

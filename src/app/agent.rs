@@ -15,7 +15,7 @@ use super::judging::{self, Judging};
 use super::metrics::Bridge;
 use super::onward::{self, KeepAndForward};
 use super::origin::Origin;
-use super::own_series::OwnSeries;
+use super::own_series::{OwnSeries, own_instance};
 use super::reload::ReloadStats;
 use super::tasks::{Stage, Stages};
 use super::views;
@@ -23,7 +23,7 @@ use crate::api::{self, Auth, Health};
 use crate::clock::Clock;
 use crate::config::{Config, Role};
 use crate::forward::{ForwardError, Forwarder, PointForwarder};
-use crate::model::{METRIC_NAME, MatchOp};
+use crate::model::{METRIC_NAME, MatchOp, TimestampMs};
 use crate::promql::Engine;
 use crate::receive::identity::Local;
 use crate::receive::otlp::Onward;
@@ -34,6 +34,8 @@ use crate::storage::{Append, Select};
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tsdb::{self, Tsdb};
 
+/// What no receiver lets through: theirs is 10 minutes, and the store is told the time once a minute.
+const FUTURE_MS_MAX: i64 = 15 * 60_000;
 /// How often the store drops what is older than its retention.
 const MAINTENANCE_MS: i64 = 60_000;
 
@@ -85,9 +87,9 @@ impl App {
     /// See [`StartError`]; nothing is left running then.
     pub async fn start(config: Config, origin: Origin, clock: Clock) -> Result<Self, StartError> {
         let local = Local::from_env(host_name(), |name| std::env::var(name).ok());
-        let telemetry = Telemetry::start(&config.telemetry, local.instance())?;
+        let telemetry = Telemetry::start(&config.telemetry, &own_instance(&local, config.api.listen.port()))?;
         let bridge = Arc::new(Bridge::new(telemetry.meter()));
-        let store = open_store(&config).await?;
+        let store = open_store(&config, clock.now()).await?;
         bridge.add(store.clone());
         let health = Arc::new(Health::default());
         let engine = Arc::new(Engine::new(config.api.query.engine_options()));
@@ -259,13 +261,22 @@ fn ways(
     })
 }
 
-async fn open_store(config: &Config) -> Result<Arc<Tsdb>, StartError> {
+async fn open_store(config: &Config, now: TimestampMs) -> Result<Arc<Tsdb>, StartError> {
     let s = config.storage.clone();
     // A sidecar forwards; what it keeps for a moment needs no log.
     let dir = (config.role != Role::Sidecar).then(|| s.path.join("wal"));
-    let settings = tsdb::Settings::new(dir, &s.tsdb, &s.wal, &s.limits);
-    std::fs::create_dir_all(&s.path).map_err(|source| StartError::Folder { path: s.path.clone(), source })?;
-    let opened = tokio::task::spawn_blocking(move || Tsdb::open(settings)).await;
+    if dir.is_some() {
+        std::fs::create_dir_all(&s.path).map_err(|source| StartError::Folder { path: s.path.clone(), source })?;
+    }
+    let settings =
+        tsdb::Settings { future_ms_max: Some(FUTURE_MS_MAX), ..tsdb::Settings::new(dir, &s.tsdb, &s.wal, &s.limits) };
+    let open = move || {
+        let store = Tsdb::open(settings)?;
+        // Before the first batch, so that no time in the log is taken for the present.
+        store.maintain(now);
+        Ok(store)
+    };
+    let opened = tokio::task::spawn_blocking(open).await;
     match opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
         Ok(store) => Ok(Arc::new(store)),
         Err(source) => Err(StartError::Store { path: s.path, source }),

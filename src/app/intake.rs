@@ -18,7 +18,7 @@ use crate::receive::host::{self, HostStats, Roots};
 use crate::receive::identity::{DEFAULT_JOB, Identity, Local};
 use crate::receive::otlp::{BindError, Doors, Intake, Onward, translate::Translator};
 use crate::receive::redact::Redactor;
-use crate::receive::scrape::{self, Keep, ScrapeStats, Scraper};
+use crate::receive::scrape::{self, Keep, PlannedTarget, ScrapeStats, Scraper};
 use crate::receive::spans::SpanMetrics;
 use crate::storage::Append;
 
@@ -98,7 +98,8 @@ pub async fn start(settings: Settings<'_>, stage: &mut Stage) -> Result<Receiver
         clock: clock.clone(),
         redactor: Arc::clone(&redactor),
     };
-    let engine = engine_identity(&scraping, &local);
+    let scraping_targets = scrape::static_targets(&scraping);
+    let engine = engine_identity(&scraping_targets, &local);
     let identity = engine.clone();
     let scraper = Scraper::new(scraping, Arc::clone(&gathered), Arc::clone(&scrapes))
         .map_err(|source| IntakeError::Client { what: "scraper", source })?;
@@ -118,6 +119,7 @@ pub async fn start(settings: Settings<'_>, stage: &mut Stage) -> Result<Receiver
             config: config.receive.host.clone(),
             resources,
             identity: identity.clone(),
+            port: engine_port(&scraping_targets),
             roots: Roots::system(),
             clock: clock.clone(),
         };
@@ -140,13 +142,18 @@ pub async fn start(settings: Settings<'_>, stage: &mut Stage) -> Result<Receiver
 }
 
 /// The identity of the engine beside this process: that of its scrape target, so that all its series join.
-fn engine_identity(scraping: &scrape::Settings, local: &Local) -> Identity {
-    let targets = scrape::static_targets(scraping);
+fn engine_identity(targets: &[PlannedTarget], local: &Local) -> Identity {
     let engine = targets.iter().find(|target| target.settings.is_engine);
     engine.map_or_else(
         || Identity::of_target(DEFAULT_JOB, "localhost", crate::rivet::limits::METRICS_PORT, false, local),
         |target| target.settings.identity.clone(),
     )
+}
+
+/// The port of the engine that is scraped on this machine.
+fn engine_port(targets: &[PlannedTarget]) -> Option<u16> {
+    let on_loopback = |target: &&PlannedTarget| target.settings.is_engine && scrape::is_local(&target.url);
+    targets.iter().find(on_loopback)?.url.port_or_known_default()
 }
 
 /// What takes secrets out of everything received; the engine's admin token is looked for word for word.

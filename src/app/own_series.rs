@@ -7,6 +7,7 @@ use tracing::warn;
 
 use super::instances::RETIRED_METRIC;
 use super::metrics::Bridge;
+use crate::api;
 use crate::capacity::ActorHost;
 use crate::clock::{Clock, next_tick};
 use crate::config::Config;
@@ -28,7 +29,7 @@ impl OwnSeries {
     /// Series of the agent that `local` names, about the installation it watches and the engine beside it.
     pub fn new(config: &Config, local: &Local, bridge: Arc<Bridge>, engine: &Identity) -> Self {
         let mut agent = installation(local);
-        agent.set("job", "rivetwatch").set("instance", local.instance());
+        agent.set("job", "rivetwatch").set("instance", own_instance(local, config.api.listen.port()));
         let last_word = config.receive.retire_on_stop.then(|| {
             let mut labels = LabelsBuilder::default();
             engine.stamp(&mut labels);
@@ -78,6 +79,16 @@ impl OwnSeries {
     }
 }
 
+/// The name of this agent among others: its pod's, else its host's, with the port of its API where that is not the
+/// usual one, since several agents of one host have different ports.
+pub fn own_instance(local: &Local, api_port: u16) -> String {
+    match api_port {
+        api::DEFAULT_PORT | 0 => local.instance().to_owned(),
+        _ if local.pod.is_some() => local.instance().to_owned(),
+        port => format!("{}:{port}", local.instance()),
+    }
+}
+
 fn installation(local: &Local) -> LabelsBuilder {
     let mut labels = LabelsBuilder::default();
     for (name, value) in [("cluster", &local.cluster), ("namespace", &local.namespace)] {
@@ -115,4 +126,18 @@ fn configured(config: &Config, local: &Local) -> Vec<(Labels, f64)> {
         }
     }
     series
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_of_one_host_are_told_apart_by_their_ports() {
+        let host = Local { host_name: "node-a".into(), ..Local::default() };
+        let pod = Local { pod: Some("engine-0".into()), ..host.clone() };
+        assert_eq!(own_instance(&host, 6440), "node-a");
+        assert_eq!(own_instance(&host, 6450), "node-a:6450");
+        assert_eq!(own_instance(&pod, 6450), "engine-0");
+    }
 }

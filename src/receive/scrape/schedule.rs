@@ -295,6 +295,11 @@ fn plan(settings: &Settings, target: &TargetConfig, url: Url, mut identity: Iden
     PlannedTarget { url, settings, bearer_token_file: target.bearer_token_file.clone() }
 }
 
+/// Whether a target is on this machine.
+pub fn is_local(url: &Url) -> bool {
+    place(url) == "localhost"
+}
+
 /// The host of a target, all names of this machine being one.
 fn place(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();

@@ -116,7 +116,9 @@ pub struct Report {
     pub filtered: u64,
     pub over_series_limit: u64,
     pub over_label_limit: u64,
-    /// The first series over a limit.
+    /// Samples whose own time lies further ahead than [`FUTURE_MS_MAX`].
+    pub too_new: u64,
+    /// The first series over a limit or ahead of its time.
     pub limit_example: Option<String>,
     pub stale_markers: u64,
     /// Zeros written for counters that were born since the scrape before.
@@ -143,6 +145,9 @@ pub struct Target {
 
 /// Beyond the lookback of five minutes the scrape before says nothing about the moment before this one.
 const GAP_MS_MAX: i64 = 5 * 60_000;
+
+/// Samples further ahead of the scrape are refused: they would shut the series to every later one. As Prometheus.
+const FUTURE_MS_MAX: i64 = 10 * 60_000;
 
 impl Target {
     /// A target that was never scraped.
@@ -398,6 +403,14 @@ impl Target {
             Meaning::Series(series) => series,
         };
         let own_time = sample.timestamp.filter(|_| self.settings.honor_timestamps);
+        if own_time.is_some_and(|t| t > reading.at.plus_ms(FUTURE_MS_MAX)) {
+            report.too_new += 1;
+            if report.limit_example.is_none() {
+                let series = &self.cache.series(series).labels;
+                report.limit_example = Some(format!("{series} is more than 10m ahead of the scrape"));
+            }
+            return;
+        }
         if let Some(text) = sample.exemplar {
             self.take_exemplar(series, text, reading);
         }
@@ -499,6 +512,7 @@ impl Target {
             ("duplicate_in_page", report.duplicates),
             ("scrape_series_limit", report.over_series_limit),
             ("scrape_label_limit", report.over_label_limit),
+            ("too_new", report.too_new),
         ];
         batch.refused = refused.into_iter().filter(|(_, n)| *n > 0).collect();
         self.points_hint = batch.points.len() + OwnSeries::COUNT;

@@ -378,3 +378,15 @@ fn secrets_are_taken_out_of_labels_help_and_examples_and_what_they_told_apart_is
     assert_eq!(lines(&scrape(&mut target, 3, &page).0).len(), 3);
     assert_eq!(counted(&redactor), before, "a series is looked at once");
 }
+
+#[test]
+fn a_sample_far_ahead_of_its_scrape_is_refused_and_counted() {
+    let mut target = stranger(Limits::default());
+    let (batch, report) = scrape(&mut target, 1, "a 1 99999999999999\nb 2 20000\nc 3\n");
+    assert_eq!(lines(&batch), ["b @20 2", "c @15 3"]);
+    assert_eq!(report.too_new, 1);
+    assert!(batch.refused.contains(&("too_new", 1)), "{:?}", batch.refused);
+    assert!(report.limit_example.is_some_and(|e| e.contains("a{") && e.contains("ahead")));
+    let (batch, _) = scrape(&mut target, 2, "a 1\n");
+    assert!(lines(&batch).contains(&"a @30 1".to_owned()), "later samples of the series are taken");
+}
