@@ -224,7 +224,7 @@ async fn requests_that_cannot_be_read_say_why() {
         (vec![protobuf(), (header::CONTENT_ENCODING, "gzip")], good(), 415, "gzip"),
         // The header announces four gigabytes and nothing follows.
         (vec![protobuf()], vec![0xff, 0xff, 0xff, 0xff, 0x0f], 413, "request_size"),
-        (vec![protobuf()], packed(&request(vec![wide]).encode_to_vec()), 400, "series 0"),
+        (vec![protobuf()], packed(&request(vec![wide]).encode_to_vec()), 400, "series_too_large"),
     ] {
         let answer = door.post(&headers, body).await;
         assert_eq!(answer.status, status, "{headers:?}: {}", answer.text);
@@ -342,4 +342,19 @@ async fn exemplars_are_kept_with_their_series() {
     let found = door.store.exemplars(&[vec![Matcher::equal("__name__", "calls_total")]], TimeRange::ALL);
     let ids: Vec<_> = found[0].1.iter().map(|e| (e.labels.get("trace_id").unwrap_or(""), e.t.0 - NOW_MS)).collect();
     assert_eq!(ids, [("a1", -5), ("a2", 0)]);
+}
+
+#[tokio::test]
+async fn a_label_or_series_that_is_too_large_costs_itself_only() {
+    let door = door();
+    let good = || series(&[("__name__", "good")], &[(1.0, NOW_MS)]);
+    let (long, huge) = ("x".repeat(70_000), "x".repeat(2 << 20));
+    let labelled = |value: &str| series(&[("__name__", "bad"), ("path", value)], &[(1.0, NOW_MS), (2.0, NOW_MS + 1)]);
+    let answer = door.write(&request(vec![labelled(&long), labelled(&huge), good()])).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text.starts_with("4 samples were refused, 1 stored"), "{}", answer.text);
+    for part in ["invalid_labels: label `path` has 70004 bytes", "series_too_large: a series of `bad` takes"] {
+        assert!(answer.text.contains(part), "{part} is not in {}", answer.text);
+    }
+    assert_eq!(door.read().len(), 1);
 }

@@ -3,7 +3,8 @@
 //! In:  a decompressed request.   Out: [`Decoded`]: points, metadata, and what was refused with the reason.
 //! Always: names and labels stay as they were sent, since the data is someone else's, but for secrets, which are taken
 //! out; one broken series does not spoil the others, one broken message does.
-//! Limits: points and families a request, bytes a series; a request beyond them is refused as a whole.
+//! Limits: bytes a label and a series, beyond which the series is refused; points and families a request, beyond which
+//! the whole request is.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use prost::bytes::Buf;
 use prost::encoding::{self, DecodeContext, WireType};
 
 use super::histogram;
-use super::proto::{METADATA, MetricMetadata, MetricType, TIMESERIES, TimeSeries};
+use super::proto::{HISTOGRAMS, LABELS, Label, METADATA, MetricMetadata, MetricType, SAMPLES, TIMESERIES, TimeSeries};
 use crate::model::{Exemplar, Labels, METRIC_NAME, Metadata, MetricKind, TimestampMs, Value, is_stale_nan, stale_nan};
 use crate::receive::redact::Redactor;
 use crate::storage::{Batch, Point};
@@ -23,6 +24,8 @@ pub(super) const POINTS_MAX: usize = 500_000;
 pub(super) const FAMILIES_MAX: usize = 20_000;
 /// Bytes of one series in a request, about 60,000 samples; it bounds what unpacking takes.
 pub(super) const SERIES_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one label, name and value, as for OTLP.
+pub(super) const LABEL_BYTES_MAX: usize = 64 << 10;
 /// Prometheus refuses samples further ahead than this.
 pub(super) const FUTURE_MS_MAX: i64 = 10 * 60 * 1000;
 
@@ -43,10 +46,6 @@ pub(super) struct Decoded {
 pub(super) enum DecodeError {
     #[error("the body is not a `prometheus.WriteRequest`")]
     Protobuf(#[from] prost::DecodeError),
-    #[error(
-        "series {index} of the request takes {bytes} bytes, more than {SERIES_BYTES_MAX}; send fewer samples at once"
-    )]
-    Series { index: u64, bytes: usize },
     #[error("the request has more than {POINTS_MAX} samples; send fewer at once")]
     Points,
     #[error("the request describes more than {FAMILIES_MAX} metric families; send fewer at once")]
@@ -65,7 +64,8 @@ pub(super) fn decode(mut body: &[u8], now: TimestampMs, redactor: &Redactor) -> 
             (TIMESERIES, WireType::LengthDelimited) => {
                 let message = take(&mut body)?;
                 if message.len() > SERIES_BYTES_MAX {
-                    return Err(DecodeError::Series { index: decoded.series, bytes: message.len() });
+                    decoded.refuse_large(message)?;
+                    continue;
                 }
                 let mut series = TimeSeries::decode(message)?;
                 if let Some(redactor) = redactor {
@@ -126,6 +126,35 @@ fn metadata(wire: MetricMetadata) -> (String, Metadata) {
 }
 
 impl Decoded {
+    /// Refuses a series that is too large to be unpacked; its samples are counted without that.
+    fn refuse_large(&mut self, mut message: &[u8]) -> Result<(), DecodeError> {
+        let (bytes, mut samples, mut name) = (message.len(), 0, String::new());
+        while message.has_remaining() {
+            let (tag, wire_type) = encoding::decode_key(&mut message)?;
+            if wire_type != WireType::LengthDelimited {
+                encoding::skip_field(wire_type, tag, &mut message, DecodeContext::default())?;
+                continue;
+            }
+            let field = take(&mut message)?;
+            match tag {
+                // A name that is itself too large is not unpacked either.
+                LABELS if field.len() <= LABEL_BYTES_MAX => {
+                    let label = Label::decode(field)?;
+                    if label.name == METRIC_NAME {
+                        name = label.value;
+                    }
+                }
+                SAMPLES | HISTOGRAMS => samples += 1,
+                _ => {}
+            }
+        }
+        self.series += 1;
+        self.refuse("series_too_large", samples, || {
+            format!("a series of `{name}` takes {bytes} bytes in the request, more than {SERIES_BYTES_MAX}")
+        });
+        Ok(())
+    }
+
     fn add_series(&mut self, wire: TimeSeries, latest: TimestampMs) {
         let (floats, histograms) = (wire.samples.len() as u64, wire.histograms.len() as u64);
         self.floats += floats;
@@ -188,6 +217,11 @@ fn labels(wire: &TimeSeries) -> Result<Labels, String> {
         let text: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
         text.join(", ")
     };
+    if let Some((name, value)) = pairs.iter().find(|(name, value)| name.len() + value.len() > LABEL_BYTES_MAX) {
+        let start: String = name.chars().take(64).collect();
+        let bytes = name.len() + value.len();
+        return Err(format!("label `{start}` has {bytes} bytes, more than {LABEL_BYTES_MAX}"));
+    }
     if pairs.iter().any(|(name, _)| name.is_empty()) {
         return Err(format!("`{{{}}}` has a label without a name", shown()));
     }
