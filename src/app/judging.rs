@@ -68,6 +68,9 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
     let mut notifying = Stage::new("notify");
 
     let routes = Arc::new(notify_settings(config).map_err(StartError::Routes)?);
+    for file in routes.unreadable_files() {
+        warn!(file, "a receiver cannot be reached: its key or address cannot be read");
+    }
     let outbox = config.storage.path.join("notify.redb");
     let terminal: Terminal = Arc::new(Mutex::new(std::io::stdout()));
     let (runner, notify) = Runner::open(routes, Some(&outbox), clock.clone(), terminal, fastrand::u64(..))
