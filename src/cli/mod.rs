@@ -94,6 +94,7 @@ impl CliError {
 
 /// Parses the process' arguments and runs the command.
 pub fn main() -> ExitCode {
+    leave_quietly_when_nobody_reads();
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(args),
@@ -122,6 +123,19 @@ pub fn main() -> ExitCode {
             })
         }
     }
+}
+
+/// A reader such as `head` that has seen enough is no fault of ours: print macros panic then, with a trace.
+fn leave_quietly_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or("");
+        if text.starts_with("failed printing to std") && text.contains("Broken pipe") {
+            // What a process has that SIGPIPE ends.
+            std::process::exit(141);
+        }
+        usual(panic);
+    }));
 }
 
 /// The runtime of long-running commands: one worker for each core.
