@@ -1,0 +1,61 @@
+//! The last report as the agent's own metrics, so that rules and dashboards read what `check` shows.
+
+use parking_lot::RwLock;
+
+use super::items::{ITEMS, find};
+use super::outcome::Status;
+use super::report::Report;
+use crate::model::{Counter, StatRow, Stats, TimestampMs};
+
+/// What became of the runs of a running agent.
+#[derive(Debug, Default)]
+pub struct CheckStats {
+    last: RwLock<Option<Last>>,
+    runs: Counter,
+}
+
+#[derive(Clone, Debug)]
+struct Last {
+    report: Report,
+    at: TimestampMs,
+    took_seconds: f64,
+}
+
+impl CheckStats {
+    /// Keeps the report of a run that ended at `at`.
+    pub fn finished(&self, report: Report, at: TimestampMs, took_seconds: f64) {
+        self.runs.inc();
+        *self.last.write() = Some(Last { report, at, took_seconds });
+    }
+
+    /// The last report; `None` before the first run has ended.
+    pub fn report(&self) -> Option<Report> {
+        self.last.read().as_ref().map(|last| last.report.clone())
+    }
+}
+
+impl Stats for CheckStats {
+    fn rows(&self) -> Vec<StatRow> {
+        let help = "Runs of the production checklist that ended.";
+        let mut rows = vec![StatRow::counter("rivetwatch_check_runs_total", help, self.runs.get())];
+        let last = self.last.read();
+        let Some(last) = last.as_ref() else { return rows };
+        let help = "When the last run of the production checklist ended.";
+        rows.push(StatRow::gauge("rivetwatch_check_last_run_timestamp_seconds", help, last.at.as_secs_f64()));
+        let help = "How long the last run of the production checklist took.";
+        rows.push(StatRow::gauge("rivetwatch_check_duration_seconds", help, last.took_seconds));
+        for finding in &last.report.findings {
+            let Some(item) = find(&finding.item) else { continue };
+            for status in Status::ALL {
+                let value = f64::from(u8::from(finding.status == status));
+                let help = "1 for the status an item of the production checklist has, 0 for the others.";
+                let row = StatRow::gauge("rivetwatch_check_item_bool", help, value);
+                rows.push(
+                    row.with("category", item.category.as_str()).with("item", item.id).with("status", status.as_str()),
+                );
+            }
+        }
+        debug_assert!(rows.len() <= 3 + ITEMS.len() * Status::ALL.len());
+        rows
+    }
+}
