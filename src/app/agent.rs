@@ -163,6 +163,7 @@ impl App {
             alerts: views.alerts,
             targets: views::targets(received.scrapes, clock.clone()),
             capacity: views.capacity,
+            check: views.check,
         });
         let mut serving = Stage::new("api");
         let auth = Auth::load(&config.api.auth).map_err(StartError::Auth)?;

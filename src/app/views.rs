@@ -32,6 +32,7 @@ pub struct Judged {
     pub rules: View<Value>,
     pub alerts: View<Value>,
     pub capacity: View<Result<Value, String>>,
+    pub check: View<Result<Value, String>>,
 }
 
 impl Default for Judged {
@@ -40,14 +41,20 @@ impl Default for Judged {
             rules: Arc::new(|| json!({ "groups": [] })),
             alerts: Arc::new(|| json!({ "alerts": [] })),
             capacity: Arc::new(|| Err("a sidecar judges nothing; ask the gateway".into())),
+            check: Arc::new(|| Err("a sidecar judges nothing; ask the gateway".into())),
         }
     }
 }
 
 impl Judged {
-    /// The views of these rules and this headroom.
-    pub fn new(rules: Arc<Mutex<Rules>>, capacity: Capacity) -> Self {
-        Self { rules: self::rules(rules.clone()), alerts: alerts(rules), capacity: Arc::new(move || capacity.report()) }
+    /// The views of these rules, this headroom and this checklist.
+    pub fn new(rules: Arc<Mutex<Rules>>, capacity: Capacity, check: View<Result<Value, String>>) -> Self {
+        Self {
+            rules: self::rules(rules.clone()),
+            alerts: alerts(rules),
+            capacity: Arc::new(move || capacity.report()),
+            check,
+        }
     }
 }
 
@@ -68,7 +75,7 @@ fn alerts(rules: Arc<Mutex<Rules>>) -> View<Value> {
     })
 }
 
-fn to_json(value: impl serde::Serialize) -> Value {
+pub(super) fn to_json(value: impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_else(|error| {
         error!(%error, "a view could not be written as JSON");
         Value::Null
