@@ -8,10 +8,11 @@ use super::report::Report;
 use crate::model::{Counter, StatRow, Stats, TimestampMs};
 
 /// What became of the runs of a running agent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CheckStats {
     last: RwLock<Option<Last>>,
     runs: Counter,
+    interval_seconds: f64,
 }
 
 #[derive(Clone, Debug)]
@@ -22,6 +23,11 @@ struct Last {
 }
 
 impl CheckStats {
+    /// Of an agent that runs the checklist every `interval_seconds`.
+    pub fn new(interval_seconds: f64) -> Self {
+        Self { last: RwLock::default(), runs: Counter::default(), interval_seconds }
+    }
+
     /// Keeps the report of a run that ended at `at`.
     pub fn finished(&self, report: Report, at: TimestampMs, took_seconds: f64) {
         self.runs.inc();
@@ -38,6 +44,8 @@ impl Stats for CheckStats {
     fn rows(&self) -> Vec<StatRow> {
         let help = "Runs of the production checklist that ended.";
         let mut rows = vec![StatRow::counter("rivetwatch_check_runs_total", help, self.runs.get())];
+        let help = "Time between two runs of the production checklist.";
+        rows.push(StatRow::gauge("rivetwatch_check_interval_seconds", help, self.interval_seconds));
         let last = self.last.read();
         let Some(last) = last.as_ref() else { return rows };
         let help = "When the last run of the production checklist ended.";
@@ -55,7 +63,27 @@ impl Stats for CheckStats {
                 );
             }
         }
-        debug_assert!(rows.len() <= 3 + ITEMS.len() * Status::ALL.len());
+        debug_assert!(rows.len() <= 4 + ITEMS.len() * Status::ALL.len());
         rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checklist::{Choice, evidence::Evidence, evidence::Told, judge};
+
+    #[test]
+    fn every_item_has_exactly_one_status() {
+        let stats = CheckStats::new(300.0);
+        assert_eq!(stats.rows().len(), 2, "nothing is known before the first run");
+        let now = TimestampMs(1_000);
+        stats.finished(judge(&Evidence::nothing(now, Told::default()), &Choice::default()), now, 0.5);
+        let rows = stats.rows();
+        let items: Vec<_> = rows.iter().filter(|r| r.name == "rivetwatch_check_item_bool").collect();
+        assert_eq!(items.len(), ITEMS.len() * Status::ALL.len());
+        assert_eq!(items.iter().map(|r| r.value).sum::<f64>(), ITEMS.len() as f64);
+        let unknown = items.iter().filter(|r| r.value > 0.0 && r.labels.contains(&("status", "unknown".into())));
+        assert_eq!(unknown.count(), ITEMS.len());
     }
 }
