@@ -17,7 +17,7 @@ use super::metrics::Bridge;
 use super::tasks::Stage;
 use super::views::to_json;
 use crate::api::View;
-use crate::checklist::evidence::{ActorHostTold, Backend, Told};
+use crate::checklist::evidence::{ActorHostTold, Backend, Evidence, Told};
 use crate::checklist::known::{Known, unknown};
 use crate::checklist::probes::{
     self, Access, ClusterSource, EngineAddress, NatsSource, Row, Rows, Series, Sources, kubernetes, postgres,
@@ -114,12 +114,12 @@ impl Plan {
     }
 
     /// Asks everything and judges it.
-    pub async fn run(&self, now: TimestampMs, series: Known<&dyn Series>) -> Report {
+    async fn run(&self, now: TimestampMs, series: Known<&dyn Series>) -> Report {
         judge(&self.evidence(now, series).await, &self.choice)
     }
 
     /// Asks everything.
-    pub async fn evidence(&self, now: TimestampMs, series: Known<&dyn Series>) -> crate::checklist::evidence::Evidence {
+    pub async fn evidence(&self, now: TimestampMs, series: Known<&dyn Series>) -> Evidence {
         let urls = self.config.nats.monitor_urls.iter().filter_map(|url| Url::parse(url).ok());
         let sources = Sources {
             timeout: self.config.timeout.0,
@@ -263,7 +263,7 @@ pub(super) fn start(
     if !config.check.enabled {
         return Arc::new(|| Err("the checklist is off (`check.enabled`)".into()));
     }
-    let stats = Arc::new(CheckStats::default());
+    let stats = Arc::new(CheckStats::new(config.check.interval.0.as_secs_f64()));
     bridge.add(stats.clone());
     let plan = Plan::of(config, Vantage::Agent);
     let series = StoreSeries { store, engine, clock: clock.clone() };

@@ -11,6 +11,7 @@ mod attest;
 pub mod cluster;
 mod config;
 pub mod evidence;
+pub mod fix;
 mod items;
 pub mod known;
 mod outcome;

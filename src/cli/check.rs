@@ -15,10 +15,12 @@ use super::client::AgentArgs;
 use super::spinner::Spinner;
 use crate::app::checking::{Plan, Vantage, secret_file};
 use crate::app::{Origin, chain, clock};
+use crate::checklist::evidence::Evidence;
+use crate::checklist::fix::{File, FixError, Wishes, helm, kustomize};
 use crate::checklist::known::unknown;
 use crate::checklist::probes::{ClusterSource, EngineAddress, HttpSeries, NatsSource, Series, http::Http};
 use crate::checklist::render::{Style, junit, sarif, text};
-use crate::checklist::{Category, ITEMS, KubernetesMode, Report, find_item};
+use crate::checklist::{Category, ITEMS, KubernetesMode, Report, Status, find_item, judge};
 use crate::config::Config;
 
 /// Where the agent's API is by default.
@@ -74,7 +76,38 @@ pub struct Args {
     #[arg(long, value_name = "URL", conflicts_with_all = ["manifests", "kubeconfig", "engine_url", "telemetry", "config"])]
     agent: Option<String>,
     #[command(flatten)]
+    fixes: Fixes,
+    #[command(flatten)]
     asked: Asked,
+}
+
+/// Patches for what is not met.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Patches")]
+struct Fixes {
+    /// Write a patch for what is not met, once its own tool has built it and its items are met on the result: a kustomize
+    /// component (needs kubectl), or values for a Helm chart (needs helm). The report goes to standard error then.
+    #[arg(long, value_enum, value_name = "FORM", conflicts_with_all = ["agent", "watch"])]
+    fix: Option<FixForm>,
+    /// Write the files of the patch into this folder instead of to standard output.
+    #[arg(long, value_name = "DIR", requires = "fix")]
+    fix_dir: Option<PathBuf>,
+    /// The chart that the values are for.
+    #[arg(long, value_name = "DIR", required_if_eq("fix", "helm"))]
+    chart: Option<PathBuf>,
+    /// The release of the engine to pin; else the one that runs.
+    #[arg(long, value_name = "TAG", requires = "fix")]
+    image_tag: Option<String>,
+    /// Where the engine's spans should go; else a Service with port 4317 that is named like a collector.
+    #[arg(long, value_name = "URL", requires = "fix")]
+    otlp_endpoint: Option<Url>,
+}
+
+/// Forms of a patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum FixForm {
+    Kustomize,
+    Helm,
 }
 
 /// What is asked, over the configuration.
@@ -135,11 +168,11 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     }
     check_names(&args.only, true)?;
     check_names(&args.skip, false)?;
-    let mut ask: Box<dyn FnMut() -> Result<Report, CliError>> = match &args.agent {
+    let ask: Box<dyn Fn() -> Result<(Report, Option<Evidence>), CliError>> = match &args.agent {
         Some(agent) => {
             let agent = AgentArgs::new(agent.clone(), args.asked.token_file.clone());
             let (only, skip) = (args.only.clone(), args.skip.clone());
-            Box::new(move || of_agent(&agent, &only, &skip))
+            Box::new(move || Ok((of_agent(&agent, &only, &skip)?, None)))
         }
         None => {
             let plan = plan(&args)?;
@@ -149,7 +182,8 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
                     Some(series) => Ok(series as &dyn Series),
                     None => unknown("only files are looked at; add `--telemetry` to read an agent's series"),
                 };
-                super::block_on(plan.run(clock::wall().now(), series))
+                let evidence = super::block_on(plan.evidence(clock::wall().now(), series))?;
+                Ok((judge(&evidence, &plan.choice), Some(evidence)))
             })
         }
     };
@@ -157,9 +191,12 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let mut shown = None;
     loop {
         let spinner = is_text.then(|| Spinner::start("asking"));
-        let report = ask();
+        let answer = ask();
         drop(spinner);
-        let report = report?;
+        let (report, evidence) = answer?;
+        if let (Some(form), Some(evidence)) = (args.fixes.fix, &evidence) {
+            return fix(&args, form, evidence, &report);
+        }
         if shown.as_ref() != Some(&without_time(&report)) || is_text {
             print(&args, &report)?;
             shown = Some(without_time(&report));
@@ -173,6 +210,51 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             Some(interval) => std::thread::sleep(interval),
         }
     }
+}
+
+/// Prints the report on standard error and the patch on standard output, or writes it into its folder.
+fn fix(args: &Args, form: FixForm, evidence: &Evidence, report: &Report) -> Result<ExitCode, CliError> {
+    let style = Style { short: true, colour: std::io::stderr().is_terminal() && !forbids_colour(), ..style() };
+    let is_unmet = |item: &str, _: &str| report.findings.iter().any(|f| f.item == item && f.status <= Status::Warn);
+    let _ = std::io::stderr().lock().write_all(text(&report.clone().narrowed(is_unmet), style).as_bytes());
+    let fixes = &args.fixes;
+    let wishes =
+        Wishes { image_tag: fixes.image_tag.clone(), otlp_endpoint: fixes.otlp_endpoint.as_ref().map(without_slash) };
+    let failed = |e: FixError| CliError::failed(&e);
+    let (files, items, left_out, how) = match (form, &fixes.chart) {
+        (FixForm::Kustomize, _) => {
+            let fix = kustomize(evidence, report, &wishes).map_err(failed)?;
+            (fix.files, fix.items, fix.left_out, "`kubectl kustomize` builds it")
+        }
+        (FixForm::Helm, Some(chart)) => {
+            let fix = helm(evidence, report, &wishes, chart).map_err(failed)?;
+            let file = File { name: "values-fix.yaml".into(), text: fix.values };
+            (vec![file], fix.items, fix.left_out, "`helm template` renders it")
+        }
+        (FixForm::Helm, None) => return Err(CliError::Usage("`--fix helm` needs `--chart`".into())),
+    };
+    for out in &left_out {
+        eprintln!("not in the patch: {}: {}", out.item, out.reason);
+    }
+    eprintln!("The patch is valid: {how}, and on the result these items are met: {}.", items.join(", "));
+    match &fixes.fix_dir {
+        Some(dir) => {
+            crate::checklist::fix::write(dir, &files).map_err(failed)?;
+            for file in &files {
+                eprintln!("wrote {}", dir.join(&file.name).display());
+            }
+        }
+        None => {
+            let text: Vec<String> = files.iter().map(|f| format!("# file: {}\n{}", f.name, f.text)).collect();
+            // A reader that goes away early, such as `head`, is no failure.
+            let _ = std::io::stdout().lock().write_all(text.join("---\n").as_bytes());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn without_slash(url: &Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
 }
 
 /// Everything but when it was: two reports that say the same are the same.
@@ -364,14 +446,17 @@ fn print(args: &Args, report: &Report) -> Result<(), CliError> {
     Ok(())
 }
 
+fn forbids_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_some() || std::env::var("TERM").is_ok_and(|term| term == "dumb")
+}
+
 /// Colour on a terminal that did not ask for none, and more than ASCII where the locale says UTF-8.
 fn style() -> Style {
     let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let is_dumb = var("TERM").is_some_and(|term| term == "dumb");
     let locale = var("LC_ALL").or_else(|| var("LC_CTYPE")).or_else(|| var("LANG")).unwrap_or_default();
     let locale = locale.to_ascii_lowercase();
     Style {
-        colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() && !is_dumb,
+        colour: std::io::stdout().is_terminal() && !forbids_colour(),
         unicode: locale.contains("utf-8") || locale.contains("utf8"),
         ..Style::default()
     }

@@ -11,6 +11,7 @@ mod select;
 mod workload;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use secrecy::SecretString;
 
@@ -42,6 +43,8 @@ pub struct Cluster {
     pub config_maps: Known<Listed<ConfigMap>>,
     /// The workload the operator named as the engine.
     pub engine_name: Option<String>,
+    /// The objects as they came, for working out patches.
+    pub raw: Arc<Objects>,
 }
 
 /// A pod of the engine.
@@ -127,6 +130,8 @@ pub struct Autoscaler {
     pub max_replicas: u32,
     pub cpu: Option<Target>,
     pub memory: Option<Target>,
+    /// `spec.metrics` as it came, with what is not read here.
+    pub metrics: Vec<serde_json::Value>,
     /// Replicas there are now, where the status tells.
     pub current_replicas: Option<u32>,
 }

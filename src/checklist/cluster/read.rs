@@ -1,6 +1,7 @@
 //! From JSON to the plain values of this module, tolerantly: a broken object is named and the others are read.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use secrecy::SecretString;
 use serde_json::Value;
@@ -12,8 +13,8 @@ use super::{
 };
 use crate::checklist::known::{Known, Listed};
 
-/// Objects of each kind as they came; a kind that could not be listed is a gap.
-#[derive(Clone, Debug)]
+/// Objects of each kind as they came, which may hold secrets; a kind that could not be listed is a gap.
+#[derive(Clone)]
 pub struct Objects {
     pub source: String,
     pub is_live: bool,
@@ -28,9 +29,16 @@ pub struct Objects {
     pub config_maps: Known<Listed<Value>>,
 }
 
+impl std::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Objects({})", self.source)
+    }
+}
+
 impl Cluster {
     /// Reads what is in `objects`.
-    pub fn read(objects: &Objects) -> Self {
+    pub fn read(objects: Objects) -> Self {
+        let objects = Arc::new(objects);
         let deployments = list(&objects.deployments, "Deployment", workload);
         let stateful_sets = list(&objects.stateful_sets, "StatefulSet", workload);
         let workloads = match (deployments, stateful_sets) {
@@ -57,6 +65,7 @@ impl Cluster {
             budgets: list(&objects.budgets, "PodDisruptionBudget", |_, v| budget(v)),
             config_maps: list(&objects.config_maps, "ConfigMap", |_, v| config_map(v)),
             engine_name: objects.engine_name.clone(),
+            raw: objects,
         }
     }
 }
@@ -85,12 +94,18 @@ fn workload(kind: &str, value: &Value) -> Read<Workload> {
     let pod = template.pointer("/spec").filter(|v| v.is_object()).ok_or("`spec.template.spec` is missing")?;
     let containers = pod.get("containers").and_then(Value::as_array).ok_or("it has no list of containers")?;
     let containers: Vec<Container> = containers.iter().map(container).collect::<Read<_>>()?;
+    let (pod_labels, selector) =
+        (labels(template.pointer("/metadata/labels"))?, labels(spec.pointer("/selector/matchLabels"))?);
+    // Kubernetes refuses this, so that it is a sign of labels that could not be read: nothing would find the pods.
+    if pod_labels.is_empty() || selector.iter().any(|(name, value)| pod_labels.get(name) != Some(value)) {
+        return Err("its selector does not pick its own pods".into());
+    }
     Ok(Workload {
         kind: kind.to_owned(),
         name: name(value)?,
         namespace: text(value, "/metadata/namespace"),
-        labels: labels(template.pointer("/metadata/labels")),
-        selector: labels(spec.pointer("/selector/matchLabels")),
+        labels: pod_labels,
+        selector,
         replicas: number(spec, "/replicas")?.unwrap_or(1),
         ready_replicas: match value.get("status").is_some_and(Value::is_object) {
             true => Some(number(value, "/status/readyReplicas")?.unwrap_or(0)),
@@ -100,7 +115,7 @@ fn workload(kind: &str, value: &Value) -> Read<Workload> {
         grace_seconds: number(pod, "/terminationGracePeriodSeconds")?.unwrap_or(30),
         spread: spread(pod),
         host_network: pod.get("hostNetwork").and_then(Value::as_bool).unwrap_or(false),
-        config_maps: mounted_config_maps(pod),
+        config_maps: mounted_config_maps(pod)?,
     })
 }
 
@@ -116,15 +131,21 @@ fn container(value: &Value) -> Read<Container> {
         let of = value.pointer("/resources").and_then(|r| r.get(of));
         Ok(Resources { cpu: quantity(of, "cpu")?, memory: quantity(of, "memory")? })
     };
-    let probe = |of: &str| value.get(of).filter(|p| p.is_object()).map(health_probe).transpose();
-    let words = |key: &str| items(value, key).filter_map(Value::as_str).map(str::to_owned);
+    let probe = |of: &str| match value.get(of) {
+        None | Some(Value::Null) => Ok(None),
+        Some(probe @ Value::Object(_)) => health_probe(probe).map(Some),
+        Some(_) => Err(format!("`{of}` is not a probe")),
+    };
+    let words = |key: &str| -> Read<Vec<String>> {
+        Ok(items(value, key)?.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+    };
     Ok(Container {
         name: text(value, "/name").ok_or("a container has no name")?,
-        image: text(value, "/image").unwrap_or_default(),
-        args: words("command").chain(words("args")).collect(),
-        ports: items(value, "ports").map(port).collect::<Read<_>>()?,
-        env: items(value, "env").filter_map(env_var).collect(),
-        env_from: items(value, "envFrom").filter_map(env_source).collect(),
+        image: word(value, "image")?.unwrap_or_default(),
+        args: [words("command")?, words("args")?].concat(),
+        ports: items(value, "ports")?.iter().map(port).collect::<Read<_>>()?,
+        env: items(value, "env")?.iter().filter_map(env_var).collect(),
+        env_from: items(value, "envFrom")?.iter().filter_map(env_source).collect(),
         requests: resources("requests")?,
         limits: resources("limits")?,
         startup: probe("startupProbe")?,
@@ -159,7 +180,7 @@ fn env_source(value: &Value) -> Option<String> {
 fn health_probe(value: &Value) -> Read<HealthProbe> {
     let handler = match (value.get("httpGet"), value.get("tcpSocket")) {
         (Some(http), _) => Handler::Http {
-            path: text(http, "/path").unwrap_or_else(|| "/".into()),
+            path: word(http, "path")?.unwrap_or_else(|| "/".into()),
             port: port_ref(http.get("port")).ok_or("a probe has no port")?,
         },
         (None, Some(_)) => Handler::Tcp,
@@ -202,16 +223,18 @@ fn spread(pod: &Value) -> Spread {
 }
 
 /// ConfigMaps among the volumes, with the path where one is mounted.
-fn mounted_config_maps(pod: &Value) -> Vec<(String, String)> {
+fn mounted_config_maps(pod: &Value) -> Read<Vec<(String, String)>> {
     let mut found = Vec::new();
-    for volume in items(pod, "volumes") {
+    for volume in items(pod, "volumes")? {
         let (Some(volume_name), Some(map)) = (text(volume, "/name"), text(volume, "/configMap/name")) else { continue };
-        let mounts = items(pod, "containers").flat_map(|c| items(c, "volumeMounts"));
-        for mount in mounts.filter(|m| m.get("name").and_then(Value::as_str) == Some(&volume_name)) {
-            found.push((map.clone(), text(mount, "/mountPath").unwrap_or_default()));
+        for container in items(pod, "containers")? {
+            let mounts = items(container, "volumeMounts")?.iter();
+            for mount in mounts.filter(|m| m.get("name").and_then(Value::as_str) == Some(&volume_name)) {
+                found.push((map.clone(), text(mount, "/mountPath").unwrap_or_default()));
+            }
         }
     }
-    found
+    Ok(found)
 }
 
 fn pod(value: &Value) -> Read<Pod> {
@@ -231,7 +254,7 @@ fn pod(value: &Value) -> Read<Pod> {
         node: text(value, "/spec/nodeName"),
         is_ready: ready.and_then(|c| c.get("status")).and_then(Value::as_str).map(|status| status == "True"),
         is_deleted: value.pointer("/metadata/deletionTimestamp").is_some_and(|v| !v.is_null()),
-        labels: labels(value.pointer("/metadata/labels")),
+        labels: labels(value.pointer("/metadata/labels"))?,
         images: running,
     })
 }
@@ -243,29 +266,32 @@ fn service(value: &Value) -> Read<Service> {
         Ok(ServicePort {
             name: text(port, "/name"),
             port: number,
-            target: port_ref(port.get("targetPort")).unwrap_or(PortRef::Number(number)),
+            target: match port.get("targetPort") {
+                None | Some(Value::Null) => PortRef::Number(number),
+                target => port_ref(target).ok_or("`targetPort` is no port")?,
+            },
             node_port: self::number(port, "/nodePort")?.filter(|p| *p != 0),
         })
     };
     Ok(Service {
         name: name(value)?,
-        kind: match text(spec, "/type").as_deref() {
+        kind: match word(spec, "type")?.as_deref() {
             None | Some("ClusterIP") => ServiceType::ClusterIp,
             Some("NodePort") => ServiceType::NodePort,
             Some("LoadBalancer") => ServiceType::LoadBalancer,
             Some("ExternalName") => ServiceType::ExternalName,
             Some(other) => return Err(format!("`{other}` is no type of Service")),
         },
-        selector: labels(spec.get("selector")),
-        ports: items(spec, "ports").map(port).collect::<Read<_>>()?,
-        has_external_ips: items(spec, "externalIPs").next().is_some(),
-        annotations: labels(value.pointer("/metadata/annotations")),
+        selector: labels(spec.get("selector"))?,
+        ports: items(spec, "ports")?.iter().map(port).collect::<Read<_>>()?,
+        has_external_ips: !items(spec, "externalIPs")?.is_empty(),
+        annotations: labels(value.pointer("/metadata/annotations"))?,
     })
 }
 
 fn ingress(value: &Value) -> Read<Ingress> {
     let spec = at(value, "spec")?;
-    let annotations = labels(value.pointer("/metadata/annotations"));
+    let annotations = labels(value.pointer("/metadata/annotations"))?;
     let backend = |host: Option<String>, backend: Option<&Value>| -> Option<Backend> {
         let service = backend?.get("service")?;
         let port = service.get("port");
@@ -273,15 +299,15 @@ fn ingress(value: &Value) -> Read<Ingress> {
         Some(Backend { host, service: text(service, "/name")?, port })
     };
     let mut backends: Vec<Backend> = backend(None, spec.get("defaultBackend")).into_iter().collect();
-    for rule in items(spec, "rules") {
-        let paths = rule.pointer("/http/paths").and_then(Value::as_array).into_iter().flatten();
-        backends.extend(paths.filter_map(|path| backend(text(rule, "/host"), path.get("backend"))));
+    for rule in items(spec, "rules")? {
+        let paths = rule.get("http").map(|http| items(http, "paths")).transpose()?.unwrap_or_default();
+        backends.extend(paths.iter().filter_map(|path| backend(text(rule, "/host"), path.get("backend"))));
     }
     Ok(Ingress {
         name: name(value)?,
         class: text(spec, "/ingressClassName").or_else(|| annotations.get("kubernetes.io/ingress.class").cloned()),
         backends,
-        has_tls: items(spec, "tls").next().is_some(),
+        has_tls: !items(spec, "tls")?.is_empty(),
         annotations,
     })
 }
@@ -291,7 +317,7 @@ fn autoscaler(value: &Value) -> Read<Autoscaler> {
     // `autoscaling/v1` knows CPU alone.
     let v1: Option<u32> = number(spec, "/targetCPUUtilizationPercentage")?;
     let (mut cpu, mut memory) = (v1.map(|percent| Target::Utilization(f64::from(percent))), None);
-    for metric in items(spec, "metrics") {
+    for metric in items(spec, "metrics")? {
         let Some(resource) = metric.get("resource").or_else(|| metric.get("containerResource")) else { continue };
         let target = resource.get("target").ok_or("a metric has no target")?;
         let target = match number::<u32>(target, "/averageUtilization")? {
@@ -315,6 +341,7 @@ fn autoscaler(value: &Value) -> Read<Autoscaler> {
         max_replicas: number(spec, "/maxReplicas")?.ok_or("`maxReplicas` is missing")?,
         cpu,
         memory,
+        metrics: items(spec, "metrics")?.to_vec(),
         current_replicas: number(value, "/status/currentReplicas")?,
     })
 }
@@ -325,7 +352,10 @@ fn budget(value: &Value) -> Read<Budget> {
         spec.pointer("/selector/matchExpressions").and_then(Value::as_array).is_some_and(|e| !e.is_empty());
     Ok(Budget {
         name: name(value)?,
-        selector: (!has_expressions).then(|| labels(spec.pointer("/selector/matchLabels"))),
+        selector: match has_expressions {
+            true => None,
+            false => Some(labels(spec.pointer("/selector/matchLabels"))?),
+        },
         min_available: amount(spec.get("minAvailable"))?,
         max_unavailable: amount(spec.get("maxUnavailable"))?,
     })
@@ -334,7 +364,7 @@ fn budget(value: &Value) -> Read<Budget> {
 fn config_map(value: &Value) -> Read<ConfigMap> {
     let data = value.get("data").and_then(Value::as_object).into_iter().flatten();
     let data = data.filter_map(|(key, v)| Some((key.clone(), SecretString::from(v.as_str()?)))).collect();
-    Ok(ConfigMap { name: name(value)?, labels: labels(value.pointer("/metadata/labels")), data })
+    Ok(ConfigMap { name: name(value)?, labels: labels(value.pointer("/metadata/labels"))?, data })
 }
 
 fn amount(value: Option<&Value>) -> Read<Option<Amount>> {
@@ -362,9 +392,23 @@ fn text(value: &Value, pointer: &str) -> Option<String> {
     value.pointer(pointer)?.as_str().map(str::to_owned)
 }
 
-/// The items of a list; none where it is missing or something else.
-fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
-    value.get(key).and_then(Value::as_array).into_iter().flatten()
+/// The items of a list; none where it is missing. Something else in its place makes the object unreadable, since what
+/// it should have held would count as absent.
+fn items<'a>(value: &'a Value, key: &str) -> Read<&'a [Value]> {
+    match value.get(key) {
+        None | Some(Value::Null) => Ok(&[]),
+        Some(Value::Array(items)) => Ok(items),
+        Some(_) => Err(format!("`{key}` is not a list")),
+    }
+}
+
+/// A text; `None` where it is missing.
+fn word(value: &Value, key: &str) -> Read<Option<String>> {
+    match value.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("`{key}` is not a text")),
+    }
 }
 
 /// A whole number that fits; `None` where there is none.
@@ -394,7 +438,14 @@ fn port_ref(value: Option<&Value>) -> Option<PortRef> {
     }
 }
 
-fn labels(value: Option<&Value>) -> LabelMap {
-    let map = value.and_then(Value::as_object).into_iter().flatten();
-    map.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+/// A map of texts; empty where it is missing.
+fn labels(value: Option<&Value>) -> Read<LabelMap> {
+    let odd = || "labels, a selector or annotations are not a map of texts".to_owned();
+    match value {
+        None | Some(Value::Null) => Ok(LabelMap::new()),
+        Some(Value::Object(map)) => {
+            map.iter().map(|(name, v)| Ok((name.clone(), v.as_str().ok_or_else(odd)?.to_owned()))).collect()
+        }
+        Some(_) => Err(odd()),
+    }
 }

@@ -98,6 +98,8 @@ pub struct Evidence {
     pub outside: OutsideSeen,
     pub tls: Known<TlsSeen>,
     pub cluster: Known<Cluster>,
+    /// Files of the engine's configuration, from which `settings` come.
+    pub engine_files: Known<Vec<ConfigFile>>,
     pub settings: Known<EngineSettings>,
     pub postgres: Known<PostgresSeen>,
     pub backups: Backups,
@@ -116,6 +118,7 @@ impl Evidence {
             outside: OutsideSeen::default(),
             tls: unknown("no public address is known; set `engine.public_url`"),
             cluster: unknown("no Kubernetes is known; give a kubeconfig or `--manifests`"),
+            engine_files: unknown("the engine's configuration was not read; set `check.engine_config`"),
             settings: unknown("the engine's configuration was not read; set `check.engine_config`"),
             postgres: unknown("PostgreSQL was not asked; set `check.postgres.url_file`"),
             backups: Backups::default(),

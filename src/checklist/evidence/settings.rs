@@ -216,6 +216,17 @@ impl EngineSettings {
         }
     }
 
+    /// Where a section is set, for people: the environment, else the files.
+    pub fn place(&self, section: &str) -> String {
+        let prefix = format!("RIVET__{section}__").to_ascii_uppercase();
+        let is_variable = self.env.iter().any(|(name, _)| name.to_ascii_uppercase().starts_with(&prefix));
+        let variables = self.sources.iter().find(|s| s.starts_with("variables "));
+        match variables.filter(|_| is_variable || self.files().is_empty()) {
+            Some(variables) => variables.clone(),
+            None => self.files(),
+        }
+    }
+
     /// The part of the tree at `pointer`, for lists.
     pub fn tree(&self, pointer: &str) -> Option<&Value> {
         self.tree.0.pointer(pointer)

@@ -40,7 +40,13 @@ pub fn telemetry(e: &Evidence) -> Known<&TelemetrySeen> {
 /// The engine's database and where it says so.
 pub fn backend(e: &Evidence) -> Known<(Backend, String)> {
     let from_settings = e.settings.as_ref().map_err(Clone::clone).and_then(|settings| {
-        settings.backend().map(|backend| (backend, format!("by {}", settings.sources.join(", "))))
+        let backend = settings.backend()?;
+        let section = match backend {
+            Backend::Postgres => "postgres",
+            Backend::Rocksdb => "file_system",
+            Backend::Foundationdb => "foundationdb",
+        };
+        Ok((backend, format!("by {}", settings.place(section))))
     });
     let gap = match from_settings {
         Ok(found) => return Ok(found),
@@ -145,10 +151,15 @@ pub fn nodes_max(e: &Evidence) -> Known<Nodes> {
         }
         Ok(Nodes { count, by: by.join(", "), is_live: cluster.is_live })
     };
-    from_cluster().or_else(|gap| match e.told.expected_instances {
-        Some(count) => Ok(Nodes { count, by: "`engine.expected_instances`".into(), is_live: false }),
-        None => nodes(e).map_err(|seen| if e.told.without_kubernetes.is_some() { seen } else { gap }),
-    })
+    match from_cluster() {
+        Ok(nodes) => Ok(nodes),
+        // Where there are objects, only they tell the most there can be.
+        Err(gap) if e.cluster.is_ok() => Err(gap),
+        Err(gap) => match e.told.expected_instances {
+            Some(count) => Ok(Nodes { count, by: "`engine.expected_instances`".into(), is_live: false }),
+            None => nodes(e).map_err(|seen| if e.told.without_kubernetes.is_some() { seen } else { gap }),
+        },
+    }
 }
 
 /// Actors that run, at their most within a day.

@@ -91,6 +91,8 @@ const fn item(category: Category, id: &'static str, title: &'static str, judge: 
     Item { id, category, title, judge }
 }
 
+pub use postgres::nodes_that_fit;
+
 use Category::{Enterprise, General, Monitoring, Nats, Postgresql, Resources, Scaling, Security};
 
 /// Every item, in the order in which it is shown.

@@ -38,11 +38,11 @@ pub fn in_use(e: &Evidence) -> Outcome {
 fn not_used(e: &Evidence) -> Option<Outcome> {
     match facts::pubsub(e) {
         Ok(Pubsub::Nats) => None,
-        Ok(_) => Some(Outcome::skipped("NATS is not in use")),
         Err(_) if e.nats.is_ok() => None,
-        Err(_) => match facts::backend(e) {
-            Ok((Backend::Rocksdb, _)) => Some(Outcome::skipped("NATS is not needed with RocksDB")),
-            _ => None,
+        pubsub => match (facts::backend(e), pubsub) {
+            (Ok((Backend::Rocksdb, _)), _) => Some(Outcome::skipped("NATS is not needed with RocksDB")),
+            (_, Ok(_)) => Some(Outcome::skipped("NATS is not in use")),
+            (_, Err(_)) => None,
         },
     }
 }

@@ -224,39 +224,59 @@ pub fn connections(e: &Evidence) -> Outcome {
     if let Err(outcome) = facts::only_with(e, Backend::Postgres) {
         return outcome;
     }
-    let (limit, reserved, by) = match max_connections(e) {
-        Ok(found) => found,
+    let room = match connection_room(e) {
+        Ok(room) => room,
         Err(gap) => return gap.into(),
     };
     let nodes = match facts::nodes_max(e) {
         Ok(nodes) => nodes,
         Err(gap) => return gap.into(),
     };
-    let pubsub = facts::pubsub(e);
-    let pools = match &pubsub {
-        Ok(Pubsub::Postgres) => 2,
-        _ => 1,
-    };
-    let per_node = POSTGRES_CONNECTIONS_PER_ENGINE * pools;
-    let (needed, usable) = (nodes.count.saturating_mul(per_node), limit.saturating_sub(reserved));
-    let fits = usable / per_node;
+    let ConnectionRoom { usable, per_node, by } = room;
+    let needed = nodes.count.saturating_mul(per_node);
     let sum = format!("{} nodes ({}) x {per_node} connections = {needed}, {by} allows {usable}", nodes.count, nodes.by);
     let used = e.postgres.as_ref().ok().and_then(|seen| seen.used_connections);
-    let outcome = match needed > usable {
-        true => Outcome::fail(format!("{sum}: {fits} nodes at most")),
-        false => match pubsub {
-            Err(gap) if nodes.count.saturating_mul(2 * POSTGRES_CONNECTIONS_PER_ENGINE) > usable => {
-                Outcome::unknown(format!(
-                    "{sum}, but twice as many are needed where PostgreSQL carries the messages, which is not known: {gap}"
-                ))
-            }
-            _ => Outcome::pass(sum),
-        },
+    let outcome = match (needed > usable, facts::pubsub(e)) {
+        (true, _) => Outcome::fail(format!("{sum}: {} nodes at most", usable / per_node)),
+        (false, Err(gap)) if nodes.count.saturating_mul(2 * POSTGRES_CONNECTIONS_PER_ENGINE) > usable => {
+            Outcome::unknown(format!(
+                "{sum}, but twice as many are needed where PostgreSQL carries the messages, which is not known: {gap}"
+            ))
+        }
+        (false, _) => Outcome::pass(sum),
     };
     match used {
         Some(used) => outcome.seen(format!("{used} connections are open now")),
         None => outcome,
     }
+}
+
+/// What PostgreSQL has room for.
+struct ConnectionRoom {
+    /// Connections for ordinary roles.
+    usable: u32,
+    /// Connections that one engine may hold.
+    per_node: u32,
+    /// Who says so.
+    by: String,
+}
+
+fn connection_room(e: &Evidence) -> Known<ConnectionRoom> {
+    let (limit, reserved, by) = max_connections(e)?;
+    let pools = match facts::pubsub(e) {
+        Ok(Pubsub::Postgres) => 2,
+        _ => 1,
+    };
+    let per_node = POSTGRES_CONNECTIONS_PER_ENGINE * pools;
+    Ok(ConnectionRoom { usable: limit.saturating_sub(reserved), per_node, by })
+}
+
+/// Engine nodes that PostgreSQL has connections for.
+///
+/// # Errors
+/// Its limit is not known.
+pub fn nodes_that_fit(e: &Evidence) -> Known<u32> {
+    connection_room(e).map(|room| room.usable / room.per_node)
 }
 
 /// Limit, what of it is reserved, and who says so.

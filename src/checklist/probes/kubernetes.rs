@@ -109,7 +109,7 @@ mod client {
 
     /// Pods of the engine alone, so that ten thousand others cost nothing.
     async fn pods(lists: &Lists<'_>, objects: &Objects) -> Known<Listed<Value>> {
-        let cluster = Cluster::read(objects);
+        let cluster = Cluster::read(objects.clone());
         let mut all = Listed::default();
         for (workload, _) in cluster.engines()? {
             if workload.selector.is_empty() {

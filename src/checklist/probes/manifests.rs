@@ -43,6 +43,19 @@ pub fn read(path: &Path, namespace: Option<&str>, engine: Option<&str>) -> Known
     Ok(found.objects(source, namespace, engine))
 }
 
+/// Reads objects out of the text of a YAML stream, such as what `kubectl kustomize` prints.
+///
+/// # Errors
+/// It holds no object.
+pub fn read_text(name: &str, text: &str, namespace: Option<&str>, engine: Option<&str>) -> Known<Objects> {
+    let mut found = Found::default();
+    found.add(name, text);
+    if found.objects.is_empty() {
+        return unknown(format!("{name} holds no Kubernetes object"));
+    }
+    Ok(found.objects(name.to_owned(), namespace, engine))
+}
+
 #[derive(Default)]
 struct Found {
     objects: Vec<Value>,

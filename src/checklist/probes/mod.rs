@@ -90,7 +90,7 @@ pub async fn collect(now: TimestampMs, told: Told, sources: &Sources<'_>) -> Evi
         Err(gap) => {
             // Without a client nothing can be asked over HTTP, and everything else still can.
             let mut evidence = Evidence::nothing(now, told);
-            (evidence.cluster, evidence.settings) = (cluster, settings);
+            (evidence.cluster, evidence.engine_files, evidence.settings) = (cluster, files, settings);
             evidence.engine.without_token = Err(gap.clone());
             evidence.engine.health = Err(gap.clone());
             (evidence.telemetry, evidence.tls) = (Err(gap.clone()), Err(gap));
@@ -154,7 +154,21 @@ pub async fn collect(now: TimestampMs, told: Told, sources: &Sources<'_>) -> Evi
     let (engine, outside, tls, postgres, nats, telemetry, dashboards) =
         tokio::join!(engine, outside, tls, postgres, nats, telemetry, grafana);
     let backups = Backups { marker: sources.backup_marker.as_ref().map(|path| marker(path, now)) };
-    Evidence { now, told, engine, outside, tls, cluster, settings, postgres, backups, nats, telemetry, dashboards }
+    Evidence {
+        now,
+        told,
+        engine,
+        outside,
+        tls,
+        cluster,
+        engine_files: files,
+        settings,
+        postgres,
+        backups,
+        nats,
+        telemetry,
+        dashboards,
+    }
 }
 
 async fn cluster(source: &ClusterSource) -> Known<Cluster> {
@@ -165,7 +179,7 @@ async fn cluster(source: &ClusterSource) -> Known<Cluster> {
         }
         ClusterSource::None(why) => return unknown(why.clone()),
     };
-    Ok(Cluster::read(&objects))
+    Ok(Cluster::read(objects))
 }
 
 /// Where clients reach the engine: as told, else as the engine's own topology has it.
