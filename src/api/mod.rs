@@ -52,7 +52,7 @@ pub struct Shared {
     pub health: Arc<Health>,
     /// The page of `/metrics`.
     pub metrics_page: View<Vec<u8>>,
-    /// `data` of `/api/v1/rules`, `/api/v1/alerts`, `/api/v1/targets`, `/api/v1/capacity`.
+    /// `data` of `/api/v1/rules`, `/api/v1/alerts`, `/api/v1/targets`, `/api/v1/capacity`, `/api/v1/check`.
     pub rules: View<Value>,
     pub alerts: View<Value>,
     pub targets: View<Value>,
@@ -66,6 +66,7 @@ pub struct Shared {
     pub runtime: View<Value>,
     /// `headStats` of `/api/v1/status/tsdb`.
     pub head: View<Value>,
+    pub check: View<Result<Value, String>>,
 }
 
 /// Something that is worked out when it is asked for.

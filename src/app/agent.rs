@@ -169,6 +169,7 @@ impl App {
             retire: views.retire,
             runtime: views::runtime(&config, clock.clone(), store.clone(), health.clone(), reloads),
             head: views::head(store.clone()),
+            check: views.check,
         });
         let mut serving = Stage::new("api");
         let auth = Auth::load(&config.api.auth).map_err(StartError::Auth)?;

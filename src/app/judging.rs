@@ -1,4 +1,4 @@
-//! The part of the agent that only a judging role has: rules, notifier, capacity, reload.
+//! The part of the agent that only a judging role has: rules, notifier, capacity, checklist, reload.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::agent::StartError;
 use super::arrivals::Announced;
+use super::checking;
 use super::instances::Instances;
 use super::judge::{Judge, JudgeStats};
 use super::metrics::Bridge;
@@ -118,11 +119,12 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
     judging.spawn("rules", judge.run(stop));
 
     let why = views::why(rules.clone(), store.clone(), engine.clone(), clock.clone(), interval_ms);
-    let capacity = views::Capacity::new(config, clock.clone(), store, engine);
+    let capacity = views::Capacity::new(config, clock.clone(), store.clone(), engine.clone());
     let stop = judging.stop();
     judging.spawn("capacity", capacity.clone().run(CAPACITY_MS, stop));
 
-    let views = views::Judged::new(rules.clone(), capacity, why, &instances);
+    let check = checking::start(config, clock.clone(), store, engine, bridge, &mut judging);
+    let views = views::Judged::new(rules.clone(), capacity, why, &instances, check);
     let router = api::alertmanager::router(notify.clone());
     let reload = Reload { origin, config: config.clone(), rules, notify, clock, stats: reload_stats };
     let stop = judging.stop();

@@ -5,6 +5,7 @@
 
 mod agent;
 mod arrivals;
+pub mod checking;
 pub mod clock;
 pub mod demo;
 mod instances;

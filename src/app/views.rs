@@ -40,6 +40,7 @@ pub struct Judged {
     pub why: Ask,
     pub instances: View<Value>,
     pub retire: Ask,
+    pub check: View<Result<Value, String>>,
 }
 
 impl Default for Judged {
@@ -51,16 +52,23 @@ impl Default for Judged {
             why: Arc::new(|_| Err(AskError::NotFound(JUDGES_NOTHING.into()))),
             instances: Arc::new(|| json!([])),
             retire: Arc::new(|_| Err(AskError::NotFound(JUDGES_NOTHING.into()))),
+            check: Arc::new(|| Err(JUDGES_NOTHING.into())),
         }
     }
 }
 
 impl Judged {
-    /// The views of these rules, this headroom, these reasons and these instances.
-    pub fn new(rules: Arc<Mutex<Rules>>, capacity: Capacity, why: Ask, instances: &Instances) -> Self {
+    /// The views of these rules, this headroom, these reasons, these instances and this checklist.
+    pub fn new(
+        rules: Arc<Mutex<Rules>>,
+        capacity: Capacity,
+        why: Ask,
+        instances: &Instances,
+        check: View<Result<Value, String>>,
+    ) -> Self {
         let capacity: View<_> = Arc::new(move || capacity.report());
         let (retire, instances) = (instances.retire_view(), instances.view());
-        Self { rules: self::rules(rules.clone()), alerts: alerts(rules), capacity, why, instances, retire }
+        Self { rules: self::rules(rules.clone()), alerts: alerts(rules), capacity, why, instances, retire, check }
     }
 }
 
@@ -126,7 +134,7 @@ pub fn why(rules: Arc<Mutex<Rules>>, store: Arc<Tsdb>, engine: Arc<Engine>, cloc
     })
 }
 
-fn to_json(value: impl serde::Serialize) -> Value {
+pub(super) fn to_json(value: impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_else(|error| {
         error!(%error, "a view could not be written as JSON");
         Value::Null

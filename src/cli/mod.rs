@@ -4,6 +4,7 @@
 
 mod alerts;
 mod capacity;
+mod check;
 mod client;
 mod config;
 mod dashboards;
@@ -22,6 +23,7 @@ pub mod rules_test;
 mod run;
 mod silence;
 mod simulate;
+mod spinner;
 mod why;
 
 use std::process::ExitCode;
@@ -44,6 +46,8 @@ enum Command {
     Run(run::Args),
     /// Show everything at work: simulated engines, an incident, its page and its resolve. No set-up.
     Demo(demo::Args),
+    /// Go through the production checklist: is the engine set up right, by everything that can be seen of it?
+    Check(Box<check::Args>),
     /// Say how much room is left, from a running agent.
     Capacity(capacity::Args),
     /// List the alerts of a running agent, or say why one fires or does not.
@@ -98,6 +102,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Check(args) => check::run(*args),
         Command::Capacity(args) => capacity::run(args),
         Command::Alerts(args) => alerts::run(args),
         Command::Instances(args) => instances::run(args),

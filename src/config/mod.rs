@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::model::Problem;
-use crate::{api, capacity, forward, notify, receive, rules, telemetry, tsdb};
+use crate::{api, capacity, checklist, forward, notify, receive, rules, telemetry, tsdb};
 
 pub use engine::{Backend, EngineConfig};
 pub use show::shown;
@@ -49,6 +49,7 @@ pub struct Config {
     /// Values by signal and severity in place of the shipped ones: `cpu_utilization: {warning: 0.6}`.
     pub thresholds: rules::Thresholds,
     pub capacity: capacity::Config,
+    pub check: checklist::Config,
     pub notify: notify::Config,
     pub forward: forward::Config,
     pub api: api::Config,
@@ -68,6 +69,7 @@ impl Default for Config {
             rules: rules::Config::default(),
             thresholds: rules::Thresholds::new(),
             capacity: capacity::Config::default(),
+            check: checklist::Config::default(),
             notify: notify::Config::default(),
             forward: forward::Config::default(),
             api: api::Config::default(),
@@ -285,6 +287,7 @@ impl Config {
         self.storage.limits.validate("storage.limits", p);
         self.rules.validate("rules", p);
         self.capacity.validate("capacity", p);
+        self.check.validate("check", p);
         self.notify.validate("notify", p);
         self.forward.validate("forward", p);
         self.api.validate("api", p);

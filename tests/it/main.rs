@@ -5,6 +5,11 @@
 mod alertmanager_api;
 mod capacity;
 mod catalogue;
+mod checklist;
+mod checklist_items;
+#[cfg(feature = "kubernetes")]
+mod checklist_kubernetes;
+mod checklist_probes;
 mod configs;
 mod dashboards;
 mod dashboards_lint;

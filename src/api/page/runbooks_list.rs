@@ -15,6 +15,8 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("RivetApiErrors", include_str!("../../../alerts/runbooks/RivetApiErrors.md")),
     ("RivetApiLatency", include_str!("../../../alerts/runbooks/RivetApiLatency.md")),
     ("RivetAutoscalerAtMaximum", include_str!("../../../alerts/runbooks/RivetAutoscalerAtMaximum.md")),
+    ("RivetCheckFailing", include_str!("../../../alerts/runbooks/RivetCheckFailing.md")),
+    ("RivetCheckStopped", include_str!("../../../alerts/runbooks/RivetCheckStopped.md")),
     ("RivetConfigInvalid", include_str!("../../../alerts/runbooks/RivetConfigInvalid.md")),
     ("RivetConfigReloadFailed", include_str!("../../../alerts/runbooks/RivetConfigReloadFailed.md")),
     ("RivetCpuAboveTarget", include_str!("../../../alerts/runbooks/RivetCpuAboveTarget.md")),

@@ -45,6 +45,7 @@ pub fn router() -> Router<State> {
         .route("/targets/metadata", get(targets::metadata))
         .route("/alertmanagers", get(targets::alertmanagers))
         .route("/capacity", get(status::capacity))
+        .route("/check", get(status::check))
         .route("/status/buildinfo", get(status::build_info))
         .route("/status/runtimeinfo", get(status::runtime_info))
         .route("/status/config", get(status::config))

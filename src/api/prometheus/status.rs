@@ -1,4 +1,4 @@
-//! `capacity` and `status/…`.
+//! `capacity`, `check` and `status/…`.
 
 use std::collections::HashMap;
 
@@ -23,6 +23,11 @@ pub async fn capacity(extract::State(state): extract::State<State>) -> Result<Re
     let work = tokio::task::spawn_blocking(move || (state.capacity)());
     let report = work.await.map_err(|e| ApiError::internal(e.to_string()))?;
     Ok(success(report.map_err(ApiError::execution)?, &[], &[]))
+}
+
+/// The last run of the production checklist as `rivetwatch check` prints it. Not a path of Prometheus.
+pub async fn check(extract::State(state): extract::State<State>) -> Result<Response, ApiError> {
+    Ok(success((state.check)().map_err(ApiError::execution)?, &[], &[]))
 }
 
 pub async fn build_info() -> Response {

@@ -102,6 +102,8 @@ impl Demo {
                 "host": {"enabled": false},
                 "engine_api": {"enabled": false},
             },
+            // Simulated engines have no doors to try.
+            "check": {"enabled": false},
             "notify": {"receivers": [{
                 "name": "pager",
                 "pagerduty_configs": [{"routing_key": "d".repeat(32), "url": format!("http://{pager_address}/v2/enqueue")}],
