@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::Deserialize;
 
 use super::auth::{AuthConfig, check_exposure};
+use super::scaler::ScalerConfig;
 use crate::model::{HumanDuration, Problem};
 use crate::promql;
 
@@ -16,11 +17,17 @@ pub struct Config {
     pub listen: SocketAddr,
     pub auth: AuthConfig,
     pub query: QueryConfig,
+    pub external_scaler: ScalerConfig,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { listen: (Ipv4Addr::LOCALHOST, 6440).into(), auth: AuthConfig::default(), query: QueryConfig::default() }
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 6440).into(),
+            auth: AuthConfig::default(),
+            query: QueryConfig::default(),
+            external_scaler: ScalerConfig::default(),
+        }
     }
 }
 
@@ -80,6 +87,7 @@ impl Config {
     /// Refuses an open door, and limits of zero.
     pub fn validate(&self, at: &str, problems: &mut Vec<Problem>) {
         check_exposure(&format!("{at}.listen"), self.listen, &self.auth, problems);
+        self.external_scaler.validate(&format!("{at}.external_scaler"), problems);
         let zero = [
             ("query.timeout", self.query.timeout.as_ms() == 0),
             ("query.max_concurrency", self.query.max_concurrency == 0),

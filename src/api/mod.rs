@@ -10,6 +10,7 @@ mod config;
 mod health;
 pub mod page;
 pub mod prometheus;
+pub mod scaler;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ use crate::storage::Select;
 pub use auth::{Auth, AuthConfig, check_exposure};
 pub use config::{Config, ProbeConfig, QueryConfig, WindowEdges};
 pub use health::Health;
+pub use scaler::{ScalerConfig, ScalerDoor, ScalerError, ScalerMetric, ScalerQuestion, ScalerSettings, ScalerView};
 
 /// What the handlers read; cheap to clone.
 #[derive(Clone)]
@@ -54,7 +56,19 @@ pub struct Shared {
     pub rules: View<Value>,
     pub alerts: View<Value>,
     pub targets: View<Value>,
-    pub capacity: View<Result<Value, String>>,
+    pub capacity: CapacityView,
+}
+
+/// Headroom, also under assumptions such as `traffic=2x`.
+pub type CapacityView = Arc<dyn Fn(Option<&str>) -> Result<Value, Refused> + Send + Sync>;
+
+/// Why a view has nothing to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// What was asked makes no sense.
+    BadRequest(String),
+    /// It was understood and could not be worked out.
+    Failed(String),
 }
 
 /// Something that is worked out when it is asked for.

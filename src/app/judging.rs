@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::agent::StartError;
 use super::arrivals::Announced;
+use super::capacity::Capacity;
 use super::judge::{Judge, JudgeStats};
 use super::metrics::Bridge;
 use super::origin::Origin;
@@ -108,7 +109,8 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
     let stop = judging.stop();
     judging.spawn("rules", judge.run(stop));
 
-    let capacity = views::Capacity::new(config, clock.clone(), store, engine);
+    let capacity = Capacity::new(config, clock.clone(), store, engine);
+    bridge.add(Arc::new(capacity.clone()));
     let stop = judging.stop();
     judging.spawn("capacity", capacity.clone().run(CAPACITY_MS, stop));
 

@@ -5,8 +5,10 @@
 
 mod agent;
 mod arrivals;
+mod capacity;
 pub mod clock;
 pub mod demo;
+mod disk;
 mod intake;
 mod judge;
 mod judging;

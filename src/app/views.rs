@@ -4,20 +4,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
 
+use super::capacity::Capacity;
 use super::metrics::Bridge;
-use crate::api::View;
-use crate::capacity::{self, Facts};
-use crate::clock::{Clock, next_tick};
-use crate::config::Config;
-use crate::promql::Engine;
+use crate::api::{CapacityView, Refused, ScalerView, View};
+use crate::clock::Clock;
 use crate::receive::scrape::ScrapeStats;
 use crate::rules::Rules;
-use crate::storage::{Append, Batch};
 use crate::telemetry::Telemetry;
-use crate::tsdb::Tsdb;
 
 /// The page of `/metrics`, with every room's counts as they are now.
 pub fn metrics_page(telemetry: Telemetry, bridge: Arc<Bridge>) -> View<Vec<u8>> {
@@ -31,7 +25,8 @@ pub fn metrics_page(telemetry: Telemetry, bridge: Arc<Bridge>) -> View<Vec<u8>> 
 pub struct Judged {
     pub rules: View<Value>,
     pub alerts: View<Value>,
-    pub capacity: View<Result<Value, String>>,
+    pub capacity: CapacityView,
+    pub scaler: ScalerView,
 }
 
 impl Default for Judged {
@@ -39,7 +34,8 @@ impl Default for Judged {
         Self {
             rules: Arc::new(|| json!({ "groups": [] })),
             alerts: Arc::new(|| json!({ "alerts": [] })),
-            capacity: Arc::new(|| Err("a sidecar judges nothing; ask the gateway".into())),
+            capacity: Arc::new(|_| Err(Refused::Failed("a sidecar judges nothing; ask the gateway".into()))),
+            scaler: Arc::new(|_| Err("a sidecar judges nothing; ask the gateway".into())),
         }
     }
 }
@@ -47,7 +43,13 @@ impl Default for Judged {
 impl Judged {
     /// The views of these rules and this headroom.
     pub fn new(rules: Arc<Mutex<Rules>>, capacity: Capacity) -> Self {
-        Self { rules: self::rules(rules.clone()), alerts: alerts(rules), capacity: Arc::new(move || capacity.report()) }
+        let scaler = capacity.clone();
+        Self {
+            rules: self::rules(rules.clone()),
+            alerts: alerts(rules),
+            capacity: Arc::new(move |what_if| capacity.view(what_if)),
+            scaler: Arc::new(move |question| scaler.scaler(question)),
+        }
     }
 }
 
@@ -65,13 +67,6 @@ fn alerts(rules: Arc<Mutex<Rules>>) -> View<Value> {
         let view = rules.lock().view();
         let alerts: Vec<_> = view.alerts().map(|(_, alert)| alert).collect();
         json!({ "alerts": alerts })
-    })
-}
-
-fn to_json(value: impl serde::Serialize) -> Value {
-    serde_json::to_value(value).unwrap_or_else(|error| {
-        error!(%error, "a view could not be written as JSON");
-        Value::Null
     })
 }
 
@@ -103,59 +98,4 @@ pub fn targets(scrapes: Arc<ScrapeStats>, clock: Clock) -> View<Value> {
         let active: Vec<Value> = scrapes.targets().iter().map(target).collect();
         json!({ "activeTargets": active, "droppedTargets": [] })
     })
-}
-
-/// Headroom, worked out for the API and written as series.
-#[derive(Clone)]
-pub struct Capacity(Arc<Inner>);
-
-struct Inner {
-    config: capacity::Config,
-    facts: Facts,
-    clock: Clock,
-    store: Arc<Tsdb>,
-    engine: Arc<Engine>,
-}
-
-impl Capacity {
-    /// Headroom over this store.
-    pub fn new(config: &Config, clock: Clock, store: Arc<Tsdb>, engine: Arc<Engine>) -> Self {
-        let facts = Facts { backend: config.engine.backend.map(|b| b.as_str().to_owned()) };
-        Self(Arc::new(Inner { config: config.capacity.clone(), facts, clock, store, engine }))
-    }
-
-    fn evaluate(&self) -> Result<capacity::Report, String> {
-        let inner = &*self.0;
-        capacity::evaluate(inner.clock.now(), &*inner.store, &inner.engine, &inner.config, &inner.facts)
-            .map_err(|e| super::chain(&e))
-    }
-
-    /// The report as JSON, for the API.
-    pub fn report(&self) -> Result<Value, String> {
-        self.evaluate().map(to_json)
-    }
-
-    /// Writes the series until told to stop.
-    pub async fn run(self, interval_ms: i64, stop: CancellationToken) {
-        let clock = self.0.clock.clone();
-        loop {
-            // Half an interval after the ticks, so that neither waits for the other.
-            let at = next_tick(clock.now(), interval_ms, interval_ms / 2);
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = clock.sleep_until(at) => {}
-            }
-            let this = self.clone();
-            let work = tokio::task::spawn_blocking(move || {
-                let points = capacity::points(&this.evaluate()?);
-                let batch = Batch { points, ..Batch::default() };
-                this.0.store.commit(batch).wait().map_err(|e| e.to_string())
-            });
-            match work.await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => warn!(error, "headroom could not be written"),
-                Err(panic) => error!(%panic, "working out headroom ended in a panic"),
-            }
-        }
-    }
 }

@@ -4,6 +4,9 @@
 
 mod alertmanager_api;
 mod capacity;
+mod capacity_backtest;
+mod capacity_hpa;
+mod capacity_scaler;
 mod catalogue;
 mod configs;
 mod dashboards;
