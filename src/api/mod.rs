@@ -33,7 +33,9 @@ use crate::storage::Select;
 pub use auth::{Auth, AuthConfig, check_exposure};
 pub use config::{Config, ProbeConfig, QueryConfig, WindowEdges};
 pub use health::Health;
-pub use scaler::{ScalerConfig, ScalerDoor, ScalerError, ScalerMetric, ScalerQuestion, ScalerSettings, ScalerView};
+pub use scaler::{
+    ScalerConfig, ScalerDoor, ScalerError, ScalerMetric, ScalerQuestion, ScalerSettings, ScalerStats, ScalerView,
+};
 
 /// What the handlers read; cheap to clone.
 #[derive(Clone)]

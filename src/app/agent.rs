@@ -155,6 +155,8 @@ impl App {
             })?,
         };
 
+        let scaler_stats = Arc::new(api::ScalerStats::default());
+        bridge.add(scaler_stats.clone());
         let state = api::State::new(api::Shared {
             storage: store.clone() as Arc<dyn Select>,
             engine,
@@ -180,6 +182,7 @@ impl App {
             config: config.api.external_scaler.clone(),
             view: views.scaler,
             clock: clock.clone(),
+            stats: scaler_stats,
         };
         let external_scaler = match api::ScalerDoor::bind(scaler, serving.stop()).await? {
             None => None,

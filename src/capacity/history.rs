@@ -83,6 +83,8 @@ impl History {
             let ten_minutes = most(&[minute, recorded]);
             row.peaks.minute = minute;
             row.peaks.ten_minutes = ten_minutes;
+            let is_full = row.used.zip(row.limit).is_some_and(|(used, limit)| used >= limit);
+            row.time_to_full_seconds = is_full.then_some(0.0);
             let Some(grid) = grid.filter(|_| is_fullest) else {
                 row.peaks.since = row.used.map(|_| now);
                 continue;
@@ -90,11 +92,7 @@ impl History {
             row.peaks.day = most(&[grid.peak(DAY), ten_minutes]);
             row.peaks.since = (now.since(grid.since()) < 86_400_000).then(|| grid.since());
             row.headroom_at_peak_ratio = row.left(row.peaks.day);
-            let Some(limit) = row.limit else { continue };
-            if row.used.is_some_and(|used| used >= limit) {
-                row.time_to_full_seconds = Some(0.0);
-                continue;
-            }
+            let Some(limit) = row.limit.filter(|_| !is_full) else { continue };
             match time_to_limit(&grid, limit, row.kind.nature()) {
                 Ok(outlook) => {
                     row.time_to_full_seconds = Some(outlook.seconds);

@@ -114,7 +114,12 @@ fn report_of(
     history.tell(world.at, &mut report);
     for (installation, effective) in world.installations.iter().zip(&effective) {
         let asked = scaling::Asked { world, installation, effective, config, history, traffic };
-        let (autoscaler, by_resource) = scaling::autoscaler(present, asked)?;
+        let (mut autoscaler, by_resource) = scaling::autoscaler(present, asked)?;
+        if let Some(autoscaler) = &mut autoscaler {
+            let is_maximum = |row: &&Row| matches!(row.kind, Kind::CpuMaximum | Kind::MemoryMaximum);
+            let here = report.rows.iter().filter(is_maximum).filter(|row| row.labels == installation.labels);
+            autoscaler.maximum_binds_in_seconds = here.filter_map(|row| row.time_to_full_seconds).reduce(f64::min);
+        }
         report.autoscalers.extend(autoscaler);
         report.autoscaling.extend(by_resource);
     }

@@ -132,10 +132,10 @@ impl WhatIf {
             installation.engines = spread(&installation.engines, replicas);
             installation.hpa.current = installation.hpa.current.map(|_| f64::from(replicas));
         }
+        // What Kubernetes tells is replaced; what it does not tell comes from the configuration, as before.
         let hpa = &mut installation.hpa;
-        hpa.min = self.min_replicas.map(f64::from).or(hpa.min);
-        hpa.max = self.max_replicas.map(f64::from).or(hpa.max);
-        // A target is one of an autoscaler only where there is one; else it is the checklist's.
+        hpa.min = hpa.min.map(|known| self.min_replicas.map_or(known, f64::from));
+        hpa.max = hpa.max.map(|known| self.max_replicas.map_or(known, f64::from));
         hpa.cpu_target = hpa.cpu_target.map(|known| self.cpu_target.unwrap_or(known));
         hpa.memory_target = hpa.memory_target.map(|known| self.memory_target.unwrap_or(known));
     }
@@ -143,7 +143,9 @@ impl WhatIf {
     /// The configuration with the assumptions in its autoscaler.
     pub(super) fn config(&self, config: &Config) -> Config {
         let mut config = config.clone();
-        config.autoscaler.spec = config.autoscaler.spec.map(|spec| self.spec(spec));
+        let are_bounds_assumed = self.min_replicas.is_some() || self.max_replicas.is_some();
+        let spec = config.autoscaler.spec.or(are_bounds_assumed.then(HpaSpec::unbounded));
+        config.autoscaler.spec = spec.map(|spec| self.spec(spec));
         config
     }
 

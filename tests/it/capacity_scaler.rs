@@ -11,9 +11,11 @@ use rivetwatch::api::scaler::ScalerTls;
 use rivetwatch::api::scaler::proto::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, ScaledObjectRef,
 };
-use rivetwatch::api::{AuthConfig, ScalerConfig, ScalerDoor, ScalerMetric, ScalerQuestion, ScalerSettings};
+use rivetwatch::api::{
+    AuthConfig, ScalerConfig, ScalerDoor, ScalerMetric, ScalerQuestion, ScalerSettings, ScalerStats,
+};
 use rivetwatch::clock::Clock;
-use rivetwatch::model::TimestampMs;
+use rivetwatch::model::{Stats, TimestampMs};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
@@ -26,6 +28,7 @@ struct Server {
     address: SocketAddr,
     figure: Figure,
     asked: Arc<Mutex<Vec<ScalerQuestion>>>,
+    stats: Arc<ScalerStats>,
     stop: CancellationToken,
 }
 
@@ -51,11 +54,12 @@ async fn serve(config: ScalerConfig) -> Server {
     });
     let stop = CancellationToken::new();
     let config = ScalerConfig { listen: Some("127.0.0.1:0".parse().unwrap()), ..config };
-    let settings = ScalerSettings { config, view, clock: fast() };
+    let stats = Arc::new(ScalerStats::default());
+    let settings = ScalerSettings { config, view, clock: fast(), stats: stats.clone() };
     let door = ScalerDoor::bind(settings, stop.clone()).await.unwrap().expect("an address is configured");
     let address = door.address();
     tokio::spawn(async move { door.serve().await.unwrap() });
-    Server { address, figure, asked, stop }
+    Server { address, figure, asked, stats, stop }
 }
 
 async fn channel(server: &Server) -> Channel {
@@ -133,6 +137,8 @@ async fn stale_figures_are_an_error_and_never_a_number() {
     // KEDA drops a metric whose target it cannot ask for; the autoscaler would then shrink without it.
     let spec: GetMetricSpecResponse = call(channel, "GetMetricSpec", of).await.unwrap();
     assert_eq!(spec.metric_specs[0].target_size_float, 100.0);
+    let counts: Vec<_> = server.stats.rows().into_iter().map(|r| (r.labels[0].1.clone(), r.value)).collect();
+    assert_eq!(counts[..2], [("answered".to_owned(), 1.0), ("stale".to_owned(), 2.0)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,7 +234,7 @@ async fn callers_show_certificates_where_they_are_asked_for() {
 async fn a_door_that_cannot_open_says_why() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let bind = |config: ScalerConfig| {
-        let settings = ScalerSettings { config, view: Arc::new(|_| Ok(1.0)), clock: fast() };
+        let settings = ScalerSettings { config, view: Arc::new(|_| Ok(1.0)), clock: fast(), stats: Arc::default() };
         ScalerDoor::bind(settings, CancellationToken::new())
     };
     assert!(bind(ScalerConfig::default()).await.unwrap().is_none(), "off by default");

@@ -5,6 +5,7 @@
 mod alertmanager_api;
 mod capacity;
 mod capacity_backtest;
+mod capacity_export;
 mod capacity_hpa;
 mod capacity_scaler;
 mod catalogue;

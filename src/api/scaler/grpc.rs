@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, ServerStreamingService, UnaryService};
 use tonic::transport::server::{Server, TcpIncoming};
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
-use tonic::{Status, metadata::MetadataMap};
+use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_prost::ProstCodec;
 use tower::Service;
 use tracing::debug;
@@ -27,6 +28,7 @@ use super::proto::{
 use super::{ScalerConfig, ScalerTls, ScalerView, read};
 use crate::api::auth::Auth;
 use crate::clock::Clock;
+use crate::model::{Counter, StatRow, Stats};
 
 /// The largest request; a ScaledObject's metadata is a few lines.
 const REQUEST_BYTES_MAX: usize = 64 << 10;
@@ -48,11 +50,53 @@ pub enum ScalerError {
     Tls(#[source] tonic::transport::Error),
 }
 
+/// Calls by what came of them.
+#[derive(Debug, Default)]
+pub struct ScalerStats {
+    answered: Counter,
+    stale: Counter,
+    unauthenticated: Counter,
+    invalid: Counter,
+}
+
+impl ScalerStats {
+    fn count<T>(&self, answer: &Result<T, Status>) {
+        let counter = match answer.as_ref().map_err(Status::code) {
+            Ok(_) => &self.answered,
+            Err(Code::Unauthenticated) => &self.unauthenticated,
+            Err(Code::InvalidArgument) => &self.invalid,
+            Err(_) => &self.stale,
+        };
+        counter.inc();
+    }
+}
+
+impl Stats for ScalerStats {
+    fn rows(&self) -> Vec<StatRow> {
+        let row = |result: &str, counter: &Counter| {
+            let mut row = StatRow::counter(
+                "rivetwatch_external_scaler_calls_total",
+                "Calls of KEDA by result; `stale` had no figure to answer with.",
+                counter.get(),
+            );
+            row.labels.push(("result", result.to_owned()));
+            row
+        };
+        vec![
+            row("answered", &self.answered),
+            row("stale", &self.stale),
+            row("unauthenticated", &self.unauthenticated),
+            row("invalid", &self.invalid),
+        ]
+    }
+}
+
 /// What the door works with.
 pub struct ScalerSettings {
     pub config: ScalerConfig,
     pub view: ScalerView,
     pub clock: Clock,
+    pub stats: Arc<ScalerStats>,
 }
 
 /// The door, bound and not yet open.
@@ -69,14 +113,14 @@ impl ScalerDoor {
     /// # Errors
     /// See [`ScalerError`].
     pub async fn bind(settings: ScalerSettings, stop: CancellationToken) -> Result<Option<Self>, ScalerError> {
-        let ScalerSettings { config, view, clock } = settings;
+        let ScalerSettings { config, view, clock, stats } = settings;
         let Some(endpoint) = config.listen else { return Ok(None) };
         let auth = Auth::load(&config.auth).map_err(ScalerError::Auth)?;
         let tls = config.tls.as_ref().map(server_tls).transpose()?;
         let failed = |source| ScalerError::Listen { endpoint, source };
         let listener = TcpListener::bind(endpoint).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Some(Self { listener, tls, scaler: ExternalScaler { auth, view, clock, stop }, address }))
+        Ok(Some(Self { listener, tls, scaler: ExternalScaler { auth, view, clock, stats, stop }, address }))
     }
 
     /// The address that was really bound.
@@ -117,6 +161,7 @@ struct ExternalScaler {
     auth: Auth,
     view: ScalerView,
     clock: Clock,
+    stats: Arc<ScalerStats>,
     stop: CancellationToken,
 }
 
@@ -183,19 +228,57 @@ impl ExternalScaler {
     }
 }
 
+impl ExternalScaler {
+    fn counted<T>(&self, answer: Result<T, Status>) -> Result<tonic::Response<T>, Status> {
+        self.stats.count(&answer);
+        answer.map(tonic::Response::new)
+    }
+
+    /// True while there are figures: an engine is never scaled to zero on account of little load.
+    async fn is_active(&self, headers: &MetadataMap, object: &ScaledObjectRef) -> Result<IsActiveResponse, Status> {
+        self.authorize(headers, object)?;
+        self.figure(object).await?;
+        Ok(IsActiveResponse { result: true })
+    }
+
+    fn metric_spec(&self, headers: &MetadataMap, object: &ScaledObjectRef) -> Result<GetMetricSpecResponse, Status> {
+        self.authorize(headers, object)?;
+        let (question, target) = read(&object.scaler_metadata)?;
+        let spec = MetricSpec {
+            metric_name: question.metric.name().to_owned(),
+            target_size: target.ceil() as i64,
+            target_size_float: target,
+        };
+        Ok(GetMetricSpecResponse { metric_specs: vec![spec] })
+    }
+
+    async fn metrics(&self, headers: &MetadataMap, message: GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
+        let object = message.scaled_object_ref.unwrap_or_default();
+        self.authorize(headers, &object)?;
+        let (question, _) = read(&object.scaler_metadata)?;
+        let name = question.metric.name();
+        if !message.metric_name.is_empty() && message.metric_name != name {
+            let says = format!("this trigger serves `{name}`, not `{}`", super::short(&message.metric_name));
+            return Err(Status::invalid_argument(says));
+        }
+        let value = self.figure(&object).await?;
+        let value =
+            MetricValue { metric_name: name.to_owned(), metric_value: value.ceil() as i64, metric_value_float: value };
+        Ok(GetMetricsResponse { metric_values: vec![value] })
+    }
+}
+
 struct IsActive(ExternalScaler);
 
 impl UnaryService<ScaledObjectRef> for IsActive {
     type Response = IsActiveResponse;
     type Future = Answer<Result<tonic::Response<IsActiveResponse>, Status>>;
 
-    /// True while there are figures: an engine is never scaled to zero on account of little load.
     fn call(&mut self, request: tonic::Request<ScaledObjectRef>) -> Self::Future {
         let scaler = self.0.clone();
         Box::pin(async move {
-            scaler.authorize(request.metadata(), request.get_ref())?;
-            scaler.figure(request.get_ref()).await?;
-            Ok(tonic::Response::new(IsActiveResponse { result: true }))
+            let (headers, _, object) = request.into_parts();
+            scaler.counted(scaler.is_active(&headers, &object).await)
         })
     }
 }
@@ -209,14 +292,8 @@ impl UnaryService<ScaledObjectRef> for GetMetricSpec {
     fn call(&mut self, request: tonic::Request<ScaledObjectRef>) -> Self::Future {
         let scaler = self.0.clone();
         Box::pin(async move {
-            scaler.authorize(request.metadata(), request.get_ref())?;
-            let (question, target) = read(&request.get_ref().scaler_metadata)?;
-            let spec = MetricSpec {
-                metric_name: question.metric.name().to_owned(),
-                target_size: target.ceil() as i64,
-                target_size_float: target,
-            };
-            Ok(tonic::Response::new(GetMetricSpecResponse { metric_specs: vec![spec] }))
+            let (headers, _, object) = request.into_parts();
+            scaler.counted(scaler.metric_spec(&headers, &object))
         })
     }
 }
@@ -231,21 +308,7 @@ impl UnaryService<GetMetricsRequest> for GetMetrics {
         let scaler = self.0.clone();
         Box::pin(async move {
             let (headers, _, message) = request.into_parts();
-            let object = message.scaled_object_ref.unwrap_or_default();
-            scaler.authorize(&headers, &object)?;
-            let (question, _) = read(&object.scaler_metadata)?;
-            let name = question.metric.name();
-            if !message.metric_name.is_empty() && message.metric_name != name {
-                let says = format!("this trigger serves `{name}`, not `{}`", super::short(&message.metric_name));
-                return Err(Status::invalid_argument(says));
-            }
-            let value = scaler.figure(&object).await?;
-            let value = MetricValue {
-                metric_name: name.to_owned(),
-                metric_value: value.ceil() as i64,
-                metric_value_float: value,
-            };
-            Ok(tonic::Response::new(GetMetricsResponse { metric_values: vec![value] }))
+            scaler.counted(scaler.metrics(&headers, message).await)
         })
     }
 }
@@ -264,8 +327,8 @@ impl ServerStreamingService<ScaledObjectRef> for StreamIsActive {
         let scaler = self.0.clone();
         Box::pin(async move {
             let (headers, _, object) = request.into_parts();
-            scaler.authorize(&headers, &object)?;
-            read(&object.scaler_metadata)?;
+            let may = scaler.authorize(&headers, &object).and_then(|()| read(&object.scaler_metadata));
+            scaler.counted(may.map(drop))?;
             let activity = stream::unfold(Some((scaler, object, false)), |state| async move {
                 let (scaler, object, has_spoken) = state?;
                 match watch(&scaler, &object, has_spoken).await {

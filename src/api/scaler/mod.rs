@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tonic::Status;
 
 pub use config::{ScalerConfig, ScalerTls};
-pub use grpc::{ScalerDoor, ScalerError, ScalerSettings};
+pub use grpc::{ScalerDoor, ScalerError, ScalerSettings, ScalerStats};
 
 /// What a ScaledObject asks for.
 #[derive(Clone, Debug, PartialEq)]

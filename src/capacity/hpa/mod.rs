@@ -16,6 +16,7 @@ pub use manifest::SpecError;
 pub use pods::{Condition, Container, Inputs, Phase, Pod, PodReading, Proposal, Reading, Requests, Status};
 pub use quantity::milli;
 pub use spec::{
-    Behavior, Controller, HpaSpec, MetricSpec, Policy, PolicyKind, Resource, ScalingRules, Select, Source, Target,
+    Behavior, Controller, HpaSpec, MAX_UNKNOWN, MetricSpec, Policy, PolicyKind, Resource, ScalingRules, Select, Source,
+    Target,
 };
 pub use twin::{Reason, Recommendation, Twin};

@@ -13,6 +13,16 @@ pub struct HpaSpec {
     pub behavior: Option<Behavior>,
 }
 
+/// More replicas than anybody runs, for a maximum that nobody stated.
+pub const MAX_UNKNOWN: i32 = 10_000;
+
+impl HpaSpec {
+    /// An object without metrics, with a minimum of 1 and a maximum that nobody stated.
+    pub fn unbounded() -> Self {
+        Self { min_replicas: 1, max_replicas: MAX_UNKNOWN, metrics: Vec::new(), behavior: None }
+    }
+}
+
 /// One entry of `metrics`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricSpec {

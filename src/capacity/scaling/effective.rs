@@ -6,14 +6,11 @@
 use serde::Serialize;
 
 use crate::capacity::config::Config;
-use crate::capacity::hpa::{HpaSpec, MetricSpec, Resource, Source, Target};
+use crate::capacity::hpa::{HpaSpec, MAX_UNKNOWN, MetricSpec, Resource, Source, Target};
 use crate::capacity::report::{LimitSource, measured_or_configured};
 use crate::capacity::world::{Installation, World};
 use crate::capacity::{Facts, Limit};
 use crate::rivet::limits;
-
-/// More replicas than anybody runs, for a maximum that nobody stated.
-const MAX_UNKNOWN: i32 = 10_000;
 
 /// Who says what the autoscaler is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -81,10 +78,7 @@ impl Effective {
             (None, Some(spec), seen) => {
                 (spec.clone(), if seen { HpaSource::Kubernetes } else { HpaSource::Configuration })
             }
-            (None, None, true) => {
-                let bare = HpaSpec { min_replicas: 1, max_replicas: MAX_UNKNOWN, metrics: Vec::new(), behavior: None };
-                (bare, HpaSource::Kubernetes)
-            }
+            (None, None, true) => (HpaSpec::unbounded(), HpaSource::Kubernetes),
             (None, None, false) => (checklist(world, facts), HpaSource::Checklist),
         };
         if facts.autoscaler.is_none() {
@@ -161,9 +155,8 @@ fn checklist(world: &World, facts: &Facts) -> HpaSpec {
     let is_alone = facts.backend.as_deref() == Some("rocksdb");
     HpaSpec {
         min_replicas: if is_alone { 1 } else { limits::INSTANCES_MIN as i32 },
-        max_replicas: MAX_UNKNOWN,
         metrics: vec![metric(Resource::Cpu), metric(Resource::Memory)],
-        behavior: None,
+        ..HpaSpec::unbounded()
     }
 }
 

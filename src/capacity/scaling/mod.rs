@@ -14,7 +14,7 @@ use super::CapacityError;
 use super::config::Config;
 use super::forecast::{Grid, Pattern, SLOT_MS, expected};
 use super::history::{History, USED};
-use super::hpa::{MetricSpec, Proposal, Reason, Resource, Source, Target};
+use super::hpa::{HpaSpec, MetricSpec, Proposal, Reason, Resource, Source, Target};
 use super::kind::Kind;
 use super::reader::{Reader, installation};
 use super::report::Autoscaling;
@@ -58,6 +58,10 @@ pub struct Autoscaler {
     #[serde(serialize_with = "number_or_unknown")]
     pub peak_replicas: Option<u32>,
     pub ahead: Vec<Ahead>,
+    /// Seconds until the load asks for more replicas than can work, by CPU or memory, whichever is sooner; absent where the
+    /// history supports no word on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maximum_binds_in_seconds: Option<f64>,
     /// How far off the forecast of an hour ago is now: of CPU as a share of it, of replicas in replicas.
     #[serde(serialize_with = "pairs")]
     pub forecast_errors: Vec<(&'static str, f64)>,
@@ -256,6 +260,7 @@ pub(super) fn autoscaler(
         kubernetes_replicas: installation.hpa.desired.map(|v| v.round().max(0.0) as u32),
         peak_replicas,
         ahead,
+        maximum_binds_in_seconds: None,
         forecast_errors: Vec::new(),
         notes,
         labels: installation.labels.clone(),
@@ -321,11 +326,12 @@ fn by_resource(
     let requested = total.requested?;
     let of = |m: &MetricSpec| matches!(&m.source, Source::Resource { resource: r, .. } if *r == resource);
     let at = effective.spec.metrics.iter().position(of)?;
-    let proposed = match proposals {
-        Some(proposals) => proposals.get(at)?.as_ref().ok().map(|p| count(p.replicas))?,
+    let proposed = match proposals.and_then(|proposals| proposals.get(at)) {
+        Some(Ok(proposal)) => count(proposal.replicas),
+        Some(Err(_)) => return None,
+        // Nobody asked the metrics: below the minimum, above the maximum, or under assumptions.
         None => {
-            let alone =
-                super::hpa::HpaSpec { metrics: vec![effective.spec.metrics[at].clone()], ..effective.spec.clone() };
+            let alone = HpaSpec { metrics: vec![effective.spec.metrics[at].clone()], ..effective.spec.clone() };
             let demand = match resource {
                 Resource::Cpu => Demand { cpu_cores: total.used, memory_bytes: None },
                 Resource::Memory => Demand { cpu_cores: None, memory_bytes: total.used },

@@ -125,7 +125,10 @@ fn autoscalers(report: &Value) {
         )
     };
     let row = |row: &Value| {
-        let notes: Vec<String> = list(&row["notes"]).iter().map(text).collect();
+        let mut notes: Vec<String> = list(&row["notes"]).iter().map(text).collect();
+        if let Some(seconds) = row["maximum_binds_in_seconds"].as_f64() {
+            notes.insert(0, format!("the maximum binds in {}", human_seconds(seconds)));
+        }
         let bounds = format!("{} to {}", row["min_replicas"], whole(&row["max_replicas"]));
         let cells = [&row["replicas"], &row["wanted_replicas"], &row["peak_replicas"]].map(whole);
         let [now, wanted, peak] = cells;
