@@ -6,6 +6,7 @@ use axum::http::HeaderValue;
 use serde::Deserialize;
 
 use super::auth::{AuthConfig, check_exposure};
+use super::scaler::ScalerConfig;
 use crate::model::{HumanDuration, Problem};
 use crate::promql;
 
@@ -22,6 +23,7 @@ pub struct Config {
     /// Web origins whose pages may ask the APIs, such as `https://grafana.example.com`; default none.
     pub cors_origins: Vec<String>,
     pub query: QueryConfig,
+    pub external_scaler: ScalerConfig,
 }
 
 impl Default for Config {
@@ -31,6 +33,7 @@ impl Default for Config {
             auth: AuthConfig::default(),
             cors_origins: Vec::new(),
             query: QueryConfig::default(),
+            external_scaler: ScalerConfig::default(),
         }
     }
 }
@@ -118,6 +121,7 @@ impl Config {
     /// Refuses an open door, and limits of zero.
     pub fn validate(&self, at: &str, problems: &mut Vec<Problem>) {
         check_exposure(&format!("{at}.listen"), self.listen, &self.auth, problems);
+        self.external_scaler.validate(&format!("{at}.external_scaler"), problems);
         let zero = [
             ("query.timeout", self.query.timeout.as_ms() == 0),
             ("query.max_concurrency", self.query.max_concurrency == 0),

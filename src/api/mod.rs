@@ -10,6 +10,7 @@ mod config;
 mod health;
 pub mod page;
 pub mod prometheus;
+pub mod scaler;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,9 @@ use crate::storage::Select;
 pub use auth::{Auth, AuthConfig, check_exposure};
 pub use config::{Config, DEFAULT_PORT, ProbeConfig, QueryConfig, WindowEdges};
 pub use health::Health;
+pub use scaler::{
+    ScalerConfig, ScalerDoor, ScalerError, ScalerMetric, ScalerQuestion, ScalerSettings, ScalerStats, ScalerView,
+};
 
 /// What the handlers read; cheap to clone.
 #[derive(Clone)]
@@ -56,7 +60,7 @@ pub struct Shared {
     pub rules: View<Value>,
     pub alerts: View<Value>,
     pub targets: View<Value>,
-    pub capacity: View<Result<Value, String>>,
+    pub capacity: CapacityView,
     /// `data` of `/api/v1/alerts/why`, by alert name.
     pub why: Ask,
     /// `data` of `/api/v1/instances`, and of retiring one by name.
@@ -73,13 +77,21 @@ pub struct Shared {
 pub type View<T> = Arc<dyn Fn() -> T + Send + Sync>;
 
 /// Something that is worked out for a name.
-pub type Ask = Arc<dyn Fn(&str) -> Result<Value, AskError> + Send + Sync>;
+pub type Ask = Arc<dyn Fn(&str) -> Result<Value, Refused> + Send + Sync>;
 
-/// Why a question about a name has no answer; for a person.
+/// Headroom, also under assumptions such as `traffic=2x`.
+pub type CapacityView = Arc<dyn Fn(Option<&str>) -> Result<Value, Refused> + Send + Sync>;
+
+/// Why a view has nothing to show; for a person.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AskError {
+pub enum Refused {
+    /// Nothing has that name.
     #[error("{0}")]
     NotFound(String),
+    /// What was asked makes no sense.
+    #[error("{0}")]
+    BadRequest(String),
+    /// It was understood and could not be worked out.
     #[error("{0}")]
     Failed(String),
 }

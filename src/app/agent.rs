@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::arrivals::Announced;
+use super::disk::Disk;
 use super::intake::{self, IntakeError};
 use super::judging::{self, Judging};
 use super::metrics::Bridge;
@@ -62,6 +63,8 @@ pub enum StartError {
     Listen { key: &'static str, endpoint: SocketAddr, source: std::io::Error },
     #[error("{0}")]
     Auth(String),
+    #[error(transparent)]
+    Scaler(#[from] api::ScalerError),
 }
 
 /// Addresses that were really bound; port 0 in the configuration takes a free one.
@@ -70,6 +73,7 @@ pub struct Addresses {
     pub api: SocketAddr,
     pub otlp_grpc: Option<SocketAddr>,
     pub otlp_http: Option<SocketAddr>,
+    pub external_scaler: Option<SocketAddr>,
 }
 
 /// A running agent.
@@ -91,6 +95,7 @@ impl App {
         let bridge = Arc::new(Bridge::new(telemetry.meter()));
         let store = open_store(&config, clock.now()).await?;
         bridge.add(store.clone());
+        bridge.add(Arc::new(Disk(config.storage.path.clone())));
         let health = Arc::new(Health::default());
         let engine = Arc::new(Engine::new(config.api.query.engine_options()));
         let set = config.rules.load(origin.base(), &config.thresholds)?;
@@ -151,6 +156,8 @@ impl App {
             })?,
         };
 
+        let scaler_stats = Arc::new(api::ScalerStats::default());
+        bridge.add(scaler_stats.clone());
         let state = api::State::new(api::Shared {
             storage: store.clone() as Arc<dyn Select>,
             engine,
@@ -178,6 +185,24 @@ impl App {
         if let Some(listen) = config.probe.listen {
             serve("probe.listen", listen, api::probe_router(state), &mut serving).await?;
         }
+        let scaler = api::ScalerSettings {
+            config: config.api.external_scaler.clone(),
+            view: views.scaler,
+            clock: clock.clone(),
+            stats: scaler_stats,
+        };
+        let external_scaler = match api::ScalerDoor::bind(scaler, serving.stop()).await? {
+            None => None,
+            Some(door) => {
+                let address = door.address();
+                serving.spawn("external scaler", async move {
+                    if let Err(error) = door.serve().await {
+                        error!(error = %super::chain(&error), "the external scaler's listener failed");
+                    }
+                });
+                Some(address)
+            }
+        };
         let stop = serving.stop();
         serving.spawn("maintenance", maintain(store.clone(), clock, stop));
         health.set_ready(true);
@@ -186,9 +211,9 @@ impl App {
         for stage in [receivers, judge, notify, forwarding, serving] {
             stages.push(stage);
         }
-        let addresses = Addresses { api, otlp_grpc: received.otlp_grpc, otlp_http: received.otlp_http };
-        let Addresses { otlp_grpc, otlp_http, .. } = addresses;
-        info!(role = ?config.role, %api, ?otlp_grpc, ?otlp_http, "ready");
+        let (otlp_grpc, otlp_http) = (received.otlp_grpc, received.otlp_http);
+        let addresses = Addresses { api, otlp_grpc, otlp_http, external_scaler };
+        info!(role = ?config.role, %api, ?otlp_grpc, ?otlp_http, ?external_scaler, "ready");
         Ok(Self { stages, addresses, store, telemetry })
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::api::{Ask, AskError, View};
+use crate::api::{Ask, Refused, View};
 use crate::clock::{Clock, next_tick};
 use crate::model::{Alert, Labels, METRIC_NAME, MatchOp, Matcher, TimeRange, TimestampMs};
 use crate::promql::{self, Engine, QueryValue};
@@ -146,7 +146,7 @@ impl Instances {
             if !is_known {
                 let known: Vec<String> = this.0.seen.lock().keys().take(10).cloned().collect();
                 let hint = if known.is_empty() { String::new() } else { format!("; there is {}", known.join(", ")) };
-                return Err(AskError::NotFound(format!("no instance is named `{name}`{hint}")));
+                return Err(Refused::NotFound(format!("no instance is named `{name}`{hint}")));
             }
             let resolved = this.retire(name, "the operator said so");
             Ok(json!({ "instance": name, "resolvedAlerts": resolved }))
@@ -284,7 +284,7 @@ mod tests {
         f.instances.look(f.now());
         f.pass(1_000);
         let retire = f.instances.retire_view();
-        assert_eq!(retire("b"), Err(AskError::NotFound("no instance is named `b`; there is a".into())));
+        assert_eq!(retire("b"), Err(Refused::NotFound("no instance is named `b`; there is a".into())));
         assert_eq!((f.instances.view())()[0]["instance"], "a");
         assert_eq!(retire("a").unwrap()["resolvedAlerts"], 1);
         assert_eq!(f.resolved(), ["a"]);

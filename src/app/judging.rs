@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::agent::StartError;
 use super::arrivals::Announced;
+use super::capacity::Capacity;
 use super::checking;
 use super::instances::Instances;
 use super::judge::{Judge, JudgeStats};
@@ -119,7 +120,8 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
     judging.spawn("rules", judge.run(stop));
 
     let why = views::why(rules.clone(), store.clone(), engine.clone(), clock.clone(), interval_ms);
-    let capacity = views::Capacity::new(config, clock.clone(), store.clone(), engine.clone());
+    let capacity = Capacity::new(config, clock.clone(), store.clone(), engine.clone());
+    bridge.add(Arc::new(capacity.clone()));
     let stop = judging.stop();
     judging.spawn("capacity", capacity.clone().run(CAPACITY_MS, stop));
 

@@ -5,9 +5,11 @@
 
 mod agent;
 mod arrivals;
+mod capacity;
 pub mod checking;
 pub mod clock;
 pub mod demo;
+mod disk;
 mod instances;
 mod intake;
 mod judge;

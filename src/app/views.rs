@@ -5,20 +5,18 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::error;
 
+use super::capacity::Capacity;
 use super::instances::Instances;
 use super::metrics::Bridge;
 use super::reload::ReloadStats;
-use crate::api::{Ask, AskError, Health, View};
-use crate::capacity::{self, Facts};
-use crate::clock::{Clock, next_tick};
+use crate::api::{Ask, CapacityView, Health, Refused, ScalerView, View};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::promql::Engine;
 use crate::receive::scrape::ScrapeStats;
 use crate::rules::{self, AlertView, Rule, RuleView, Rules};
-use crate::storage::{Append, Batch};
 use crate::telemetry::Telemetry;
 use crate::tsdb::Tsdb;
 
@@ -36,7 +34,8 @@ const JUDGES_NOTHING: &str = "a sidecar judges nothing; ask the gateway";
 pub struct Judged {
     pub rules: View<Value>,
     pub alerts: View<Value>,
-    pub capacity: View<Result<Value, String>>,
+    pub capacity: CapacityView,
+    pub scaler: ScalerView,
     pub why: Ask,
     pub instances: View<Value>,
     pub retire: Ask,
@@ -48,10 +47,11 @@ impl Default for Judged {
         Self {
             rules: Arc::new(|| json!({ "groups": [] })),
             alerts: Arc::new(|| json!({ "alerts": [] })),
-            capacity: Arc::new(|| Err(JUDGES_NOTHING.into())),
-            why: Arc::new(|_| Err(AskError::NotFound(JUDGES_NOTHING.into()))),
+            capacity: Arc::new(|_| Err(Refused::Failed(JUDGES_NOTHING.into()))),
+            scaler: Arc::new(|_| Err(JUDGES_NOTHING.into())),
+            why: Arc::new(|_| Err(Refused::NotFound(JUDGES_NOTHING.into()))),
             instances: Arc::new(|| json!([])),
-            retire: Arc::new(|_| Err(AskError::NotFound(JUDGES_NOTHING.into()))),
+            retire: Arc::new(|_| Err(Refused::NotFound(JUDGES_NOTHING.into()))),
             check: Arc::new(|| Err(JUDGES_NOTHING.into())),
         }
     }
@@ -66,9 +66,17 @@ impl Judged {
         instances: &Instances,
         check: View<Result<Value, String>>,
     ) -> Self {
-        let capacity: View<_> = Arc::new(move || capacity.report());
-        let (retire, instances) = (instances.retire_view(), instances.view());
-        Self { rules: self::rules(rules.clone()), alerts: alerts(rules), capacity, why, instances, retire, check }
+        let scaler = capacity.clone();
+        Self {
+            rules: self::rules(rules.clone()),
+            alerts: alerts(rules),
+            capacity: Arc::new(move |what_if| capacity.view(what_if)),
+            scaler: Arc::new(move |question| scaler.scaler(question)),
+            why,
+            instances: instances.view(),
+            retire: instances.retire_view(),
+            check,
+        }
     }
 }
 
@@ -97,7 +105,7 @@ pub fn why(rules: Arc<Mutex<Rules>>, store: Arc<Tsdb>, engine: Arc<Engine>, cloc
         let now = clock.now();
         let explain = |(rule, at): (&Rule, &RuleView)| {
             let part = rules::explain(rule, &engine, &*store, now, interval_ms);
-            let part = part.map_err(|error| AskError::Failed(format!("{}: {}", rule.name, super::chain(&error))))?;
+            let part = part.map_err(|error| Refused::Failed(format!("{}: {}", rule.name, super::chain(&error))))?;
             let group = view.set.group_of(rule);
             let alerting = rule.alerting();
             let for_ms = alerting.map_or(0, |a| a.for_ms);
@@ -130,7 +138,7 @@ pub fn why(rules: Arc<Mutex<Rules>>, store: Arc<Tsdb>, engine: Arc<Engine>, cloc
         similar.retain(|known| known.to_ascii_lowercase().contains(&wanted));
         similar.dedup();
         let hint = if similar.is_empty() { String::new() } else { format!("; there is {}", similar.join(", ")) };
-        Err(AskError::NotFound(format!("no alerting rule is named `{name}`{hint}")))
+        Err(Refused::NotFound(format!("no alerting rule is named `{name}`{hint}")))
     })
 }
 
@@ -208,59 +216,4 @@ pub fn head(store: Arc<Tsdb>) -> View<Value> {
             "maxTime": range.map_or(0, |range| range.to.0),
         })
     })
-}
-
-/// Headroom, worked out for the API and written as series.
-#[derive(Clone)]
-pub struct Capacity(Arc<Inner>);
-
-struct Inner {
-    config: capacity::Config,
-    facts: Facts,
-    clock: Clock,
-    store: Arc<Tsdb>,
-    engine: Arc<Engine>,
-}
-
-impl Capacity {
-    /// Headroom over this store.
-    pub fn new(config: &Config, clock: Clock, store: Arc<Tsdb>, engine: Arc<Engine>) -> Self {
-        let facts = Facts { backend: config.engine.backend.map(|b| b.as_str().to_owned()) };
-        Self(Arc::new(Inner { config: config.capacity.clone(), facts, clock, store, engine }))
-    }
-
-    fn evaluate(&self) -> Result<capacity::Report, String> {
-        let inner = &*self.0;
-        capacity::evaluate(inner.clock.now(), &*inner.store, &inner.engine, &inner.config, &inner.facts)
-            .map_err(|e| super::chain(&e))
-    }
-
-    /// The report as JSON, for the API.
-    pub fn report(&self) -> Result<Value, String> {
-        self.evaluate().map(to_json)
-    }
-
-    /// Writes the series until told to stop.
-    pub async fn run(self, interval_ms: i64, stop: CancellationToken) {
-        let clock = self.0.clock.clone();
-        loop {
-            // Half an interval after the ticks, so that neither waits for the other.
-            let at = next_tick(clock.now(), interval_ms, interval_ms / 2);
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = clock.sleep_until(at) => {}
-            }
-            let this = self.clone();
-            let work = tokio::task::spawn_blocking(move || {
-                let points = capacity::points(&this.evaluate()?);
-                let batch = Batch { points, ..Batch::default() };
-                this.0.store.commit(batch).wait().map_err(|e| e.to_string())
-            });
-            match work.await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => warn!(error, "headroom could not be written"),
-                Err(panic) => error!(%panic, "working out headroom ended in a panic"),
-            }
-        }
-    }
 }

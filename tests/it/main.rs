@@ -4,6 +4,10 @@
 
 mod alertmanager_api;
 mod capacity;
+mod capacity_backtest;
+mod capacity_export;
+mod capacity_hpa;
+mod capacity_scaler;
 mod catalogue;
 mod checklist;
 mod checklist_items;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
-use rivetwatch::api::{self, Auth, Health, QueryConfig};
+use rivetwatch::api::{self, Auth, Health, QueryConfig, Refused};
 use rivetwatch::clock::Clock;
 use rivetwatch::model::{
     Exemplar, FloatHistogram, Labels, Matcher, Metadata, MetricKind, Sample, Span, TimeRange, TimestampMs,
@@ -91,10 +91,13 @@ fn state(storage: Arc<dyn Select>, query: QueryConfig) -> api::State {
         rules: Arc::new(move || groups.clone()),
         alerts: Arc::new(|| json!({"alerts": [{"labels": {"alertname": "Down"}, "state": "firing"}]})),
         targets: Arc::new(move || targets.clone()),
-        capacity: Arc::new(|| Err("nothing to say".into())),
+        capacity: Arc::new(|what_if| match what_if {
+            None => Err(Refused::Failed("nothing to say".into())),
+            Some(text) => Err(Refused::BadRequest(format!("`{text}` is unknown"))),
+        }),
         why: Arc::new(|name| match name {
             "Down" => Ok(json!([{"name": "Down"}])),
-            other => Err(api::AskError::NotFound(format!("no alerting rule is named `{other}`"))),
+            other => Err(Refused::NotFound(format!("no alerting rule is named `{other}`"))),
         }),
         instances: Arc::new(|| json!([{"instance": "a"}])),
         retire: Arc::new(|name| Ok(json!({"instance": name}))),
@@ -223,6 +226,7 @@ async fn errors_have_their_type_and_status() {
         ("rules?type=other".into(), 400, "bad_data", "\"type\""),
         ("status/tsdb?limit=0".into(), 400, "bad_data", "limit"),
         ("capacity".into(), 422, "execution", "nothing to say"),
+        ("capacity?what_if=x".into(), 400, "bad_data", "`x` is unknown"),
         ("nothing/here".into(), 404, "not_found", "/nothing/here"),
         ("targets/metadata?metric=none".into(), 404, "not_found", "metadata"),
     ] {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::answer::{ApiError, success};
 use super::params::Params;
-use crate::api::{Ask, AskError, State, View};
+use crate::api::{Ask, State, View};
 
 pub async fn rules(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
     let kind = match params.get("type") {
@@ -50,8 +50,7 @@ pub async fn answered(ask: Ask, name: String) -> Result<Response, ApiError> {
     let work = tokio::task::spawn_blocking(move || ask(&name));
     match work.await.map_err(|e| ApiError::internal(e.to_string()))? {
         Ok(data) => Ok(success(data, &[], &[])),
-        Err(AskError::NotFound(message)) => Err(ApiError::not_found(message)),
-        Err(AskError::Failed(message)) => Err(ApiError::execution(message)),
+        Err(refused) => Err(refused.into()),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::answer::{ApiError, success};
 use super::params::Params;
-use crate::api::State;
+use crate::api::{Refused, State};
 use crate::model::{Labels, METRIC_NAME, TimeRange, format_duration_ms};
 
 /// Entries of each list of `status/tsdb`, by default and at most, as in Prometheus.
@@ -19,10 +19,17 @@ const TOP_MAX: usize = 10_000;
 const PROMETHEUS_LEVEL: &str = "3.5.0";
 
 /// Headroom as `rivetwatch capacity` prints it. Not a path of Prometheus.
-pub async fn capacity(extract::State(state): extract::State<State>) -> Result<Response, ApiError> {
-    let work = tokio::task::spawn_blocking(move || (state.capacity)());
+///
+/// `what_if` adds the same under assumptions: `replicas=4,traffic=2x,target.cpu=60%`.
+pub async fn capacity(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
+    let what_if = params.get("what_if").filter(|text| !text.is_empty()).map(str::to_owned);
+    let work = tokio::task::spawn_blocking(move || (state.capacity)(what_if.as_deref()));
     let report = work.await.map_err(|e| ApiError::internal(e.to_string()))?;
-    Ok(success(report.map_err(ApiError::execution)?, &[], &[]))
+    match report {
+        Ok(report) => Ok(success(report, &[], &[])),
+        Err(Refused::BadRequest(why)) => Err(ApiError::bad_param("what_if", why)),
+        Err(refused) => Err(refused.into()),
+    }
 }
 
 /// The last run of the production checklist as `rivetwatch check` prints it. Not a path of Prometheus.
