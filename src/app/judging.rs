@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::agent::StartError;
 use super::arrivals::Announced;
 use super::checking;
+use super::instances::Instances;
 use super::judge::{Judge, JudgeStats};
 use super::metrics::Bridge;
 use super::origin::Origin;
@@ -68,6 +69,9 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
     let mut notifying = Stage::new("notify");
 
     let routes = Arc::new(notify_settings(config).map_err(StartError::Routes)?);
+    for file in routes.unreadable_files() {
+        warn!(file, "a receiver cannot be reached: its key or address cannot be read");
+    }
     let outbox = config.storage.path.join("notify.redb");
     let terminal: Terminal = Arc::new(Mutex::new(std::io::stdout()));
     let (runner, notify) = Runner::open(routes, Some(&outbox), clock.clone(), terminal, fastrand::u64(..))
@@ -89,6 +93,10 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
     bridge.add(rules.stats());
     let rules = Arc::new(Mutex::new(rules));
 
+    let instances = Instances::new(clock.clone(), store.clone(), engine.clone(), rules.clone(), alerts.clone());
+    let stop = judging.stop();
+    judging.spawn("instances", instances.clone().run(stop));
+
     let stats = Arc::new(JudgeStats::default());
     bridge.add(stats.clone());
     let slowest = config.receive.scrape.interval.as_ms().max(SLOWEST_SOURCE_MS);
@@ -98,6 +106,7 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
         store: store.clone(),
         arrivals,
         own,
+        instances: instances.clone(),
         alerts,
         notify: notify.clone(),
         health,
@@ -109,12 +118,13 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
     let stop = judging.stop();
     judging.spawn("rules", judge.run(stop));
 
+    let why = views::why(rules.clone(), store.clone(), engine.clone(), clock.clone(), interval_ms);
     let capacity = views::Capacity::new(config, clock.clone(), store.clone(), engine.clone());
     let stop = judging.stop();
     judging.spawn("capacity", capacity.clone().run(CAPACITY_MS, stop));
 
     let check = checking::start(config, clock.clone(), store, engine, bridge, &mut judging);
-    let views = views::Judged::new(rules.clone(), capacity, check);
+    let views = views::Judged::new(rules.clone(), capacity, why, &instances, check);
     let router = api::alertmanager::router(notify.clone());
     let reload = Reload { origin, config: config.clone(), rules, notify, clock, stats: reload_stats };
     let stop = judging.stop();

@@ -8,6 +8,7 @@ mod arrivals;
 pub mod checking;
 pub mod clock;
 pub mod demo;
+mod instances;
 mod intake;
 mod judge;
 mod judging;

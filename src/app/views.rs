@@ -1,5 +1,6 @@
 //! What the API reads of the rooms, each worked out when it is asked for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -7,14 +8,16 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use super::instances::Instances;
 use super::metrics::Bridge;
-use crate::api::View;
+use super::reload::ReloadStats;
+use crate::api::{Ask, AskError, Health, View};
 use crate::capacity::{self, Facts};
 use crate::clock::{Clock, next_tick};
 use crate::config::Config;
 use crate::promql::Engine;
 use crate::receive::scrape::ScrapeStats;
-use crate::rules::Rules;
+use crate::rules::{self, AlertView, Rule, RuleView, Rules};
 use crate::storage::{Append, Batch};
 use crate::telemetry::Telemetry;
 use crate::tsdb::Tsdb;
@@ -27,11 +30,16 @@ pub fn metrics_page(telemetry: Telemetry, bridge: Arc<Bridge>) -> View<Vec<u8>> 
     })
 }
 
+const JUDGES_NOTHING: &str = "a sidecar judges nothing; ask the gateway";
+
 /// What only an agent that judges has; empty in a sidecar.
 pub struct Judged {
     pub rules: View<Value>,
     pub alerts: View<Value>,
     pub capacity: View<Result<Value, String>>,
+    pub why: Ask,
+    pub instances: View<Value>,
+    pub retire: Ask,
     pub check: View<Result<Value, String>>,
 }
 
@@ -40,21 +48,27 @@ impl Default for Judged {
         Self {
             rules: Arc::new(|| json!({ "groups": [] })),
             alerts: Arc::new(|| json!({ "alerts": [] })),
-            capacity: Arc::new(|| Err("a sidecar judges nothing; ask the gateway".into())),
-            check: Arc::new(|| Err("a sidecar judges nothing; ask the gateway".into())),
+            capacity: Arc::new(|| Err(JUDGES_NOTHING.into())),
+            why: Arc::new(|_| Err(AskError::NotFound(JUDGES_NOTHING.into()))),
+            instances: Arc::new(|| json!([])),
+            retire: Arc::new(|_| Err(AskError::NotFound(JUDGES_NOTHING.into()))),
+            check: Arc::new(|| Err(JUDGES_NOTHING.into())),
         }
     }
 }
 
 impl Judged {
-    /// The views of these rules, this headroom and this checklist.
-    pub fn new(rules: Arc<Mutex<Rules>>, capacity: Capacity, check: View<Result<Value, String>>) -> Self {
-        Self {
-            rules: self::rules(rules.clone()),
-            alerts: alerts(rules),
-            capacity: Arc::new(move || capacity.report()),
-            check,
-        }
+    /// The views of these rules, this headroom, these reasons, these instances and this checklist.
+    pub fn new(
+        rules: Arc<Mutex<Rules>>,
+        capacity: Capacity,
+        why: Ask,
+        instances: &Instances,
+        check: View<Result<Value, String>>,
+    ) -> Self {
+        let capacity: View<_> = Arc::new(move || capacity.report());
+        let (retire, instances) = (instances.retire_view(), instances.view());
+        Self { rules: self::rules(rules.clone()), alerts: alerts(rules), capacity, why, instances, retire, check }
     }
 }
 
@@ -72,6 +86,51 @@ fn alerts(rules: Arc<Mutex<Rules>>) -> View<Value> {
         let view = rules.lock().view();
         let alerts: Vec<_> = view.alerts().map(|(_, alert)| alert).collect();
         json!({ "alerts": alerts })
+    })
+}
+
+/// Why the rules behind an alert's name stand where they stand; the store is read while the rules go on.
+pub fn why(rules: Arc<Mutex<Rules>>, store: Arc<Tsdb>, engine: Arc<Engine>, clock: Clock, interval_ms: i64) -> Ask {
+    Arc::new(move |name| {
+        let view = rules.lock().view();
+        let alerting = || view.set.rules.iter().zip(&view.rules).filter(|(rule, _)| rule.alerting().is_some());
+        let now = clock.now();
+        let explain = |(rule, at): (&Rule, &RuleView)| {
+            let part = rules::explain(rule, &engine, &*store, now, interval_ms);
+            let part = part.map_err(|error| AskError::Failed(format!("{}: {}", rule.name, super::chain(&error))))?;
+            let group = view.set.group_of(rule);
+            let alerting = rule.alerting();
+            let for_ms = alerting.map_or(0, |a| a.for_ms);
+            let alert = |alert: &AlertView| {
+                let mut json = to_json(alert);
+                if alert.state == rules::State::Pending {
+                    json["firesAt"] = alert.active_at.plus_ms(for_ms).to_rfc3339().into();
+                }
+                json
+            };
+            Ok(json!({
+                "name": rule.name,
+                "labels": rule.fixed_labels().into_iter().filter(|(n, _)| *n != "alertname").collect::<BTreeMap<_, _>>(),
+                "group": group.name, "file": group.file, "line": rule.line, "query": rule.query,
+                "state": at.state().as_str(),
+                "forSeconds": for_ms as f64 / 1000.0,
+                "health": at.health_name(),
+                "isBlind": at.blind,
+                "alerts": at.alerts.iter().map(alert).collect::<Vec<_>>(),
+                "why": part,
+            }))
+        };
+        let found: Vec<Value> =
+            alerting().filter(|(rule, _)| rule.name == name).map(explain).collect::<Result<_, _>>()?;
+        if !found.is_empty() {
+            return Ok(found.into());
+        }
+        let wanted = name.to_ascii_lowercase();
+        let mut similar: Vec<&str> = alerting().map(|(rule, _)| rule.name.as_str()).collect();
+        similar.retain(|known| known.to_ascii_lowercase().contains(&wanted));
+        similar.dedup();
+        let hint = if similar.is_empty() { String::new() } else { format!("; there is {}", similar.join(", ")) };
+        Err(AskError::NotFound(format!("no alerting rule is named `{name}`{hint}")))
     })
 }
 
@@ -109,6 +168,45 @@ pub fn targets(scrapes: Arc<ScrapeStats>, clock: Clock) -> View<Value> {
         };
         let active: Vec<Value> = scrapes.targets().iter().map(target).collect();
         json!({ "activeTargets": active, "droppedTargets": [] })
+    })
+}
+
+/// `data` of `/api/v1/status/runtimeinfo`, under Prometheus' names.
+pub fn runtime(
+    config: &Config,
+    clock: Clock,
+    store: Arc<Tsdb>,
+    health: Arc<Health>,
+    reloads: Arc<ReloadStats>,
+) -> View<Value> {
+    let (started, retention) = (clock.now(), config.storage.tsdb.retention);
+    let host_name = super::agent::host_name();
+    Arc::new(move || {
+        let folder = std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default();
+        json!({
+            "startTime": started.to_rfc3339(),
+            "serverTime": clock.now().to_rfc3339(),
+            "hostname": host_name,
+            "CWD": folder,
+            "reloadConfigSuccess": reloads.is_successful(),
+            "lastConfigTime": reloads.last().unwrap_or(started).to_rfc3339(),
+            "corruptionCount": store.replay_report().damages,
+            "GOMAXPROCS": std::thread::available_parallelism().map_or(1, usize::from),
+            "storageRetention": retention.to_string(),
+            "ready": health.is_ready(),
+        })
+    })
+}
+
+/// `headStats` of `/api/v1/status/tsdb`, apart from what is counted there; times in milliseconds.
+pub fn head(store: Arc<Tsdb>) -> View<Value> {
+    Arc::new(move || {
+        let range = store.time_range();
+        json!({
+            "chunkCount": store.chunks(),
+            "minTime": range.map_or(0, |range| range.from.0),
+            "maxTime": range.map_or(0, |range| range.to.0),
+        })
     })
 }
 

@@ -42,14 +42,7 @@ pub async fn build_info() -> Response {
 }
 
 pub async fn runtime_info(extract::State(state): extract::State<State>) -> Response {
-    success(
-        json!({
-            "serverTime": state.clock.now().to_rfc3339(),
-            "ready": state.health.is_ready(),
-        }),
-        &[],
-        &[],
-    )
+    success((state.runtime)(), &[], &[])
 }
 
 pub async fn flags(extract::State(state): extract::State<State>) -> Response {
@@ -59,6 +52,8 @@ pub async fn flags(extract::State(state): extract::State<State>) -> Response {
             "query.max-concurrency": state.query.max_concurrency.to_string(),
             "query.max-samples": state.query.max_samples.to_string(),
             "query.lookback-delta": format_duration_ms(state.engine.options().lookback_ms),
+            "query.max-series": state.query.max_series.to_string(),
+            "enable-feature": if state.query.experimental { "promql-experimental-functions" } else { "" },
             "web.cors.origin": "",
             "web.enable-admin-api": "false",
             "web.enable-lifecycle": "false",
@@ -93,13 +88,14 @@ pub async fn tsdb(extract::State(state): extract::State<State>, params: Params) 
     let permit = permit.map_err(|_| ApiError::internal("the agent is stopping".into()))?;
     let work = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        state.storage.series(&[], TimeRange::ALL).map(|series| cardinality(&series, limit))
+        let mut head = (state.head)();
+        state.storage.series(&[], TimeRange::ALL).map(|series| cardinality(&mut head, &series, limit))
     });
     let found = work.await.map_err(|e| ApiError::internal(e.to_string()))?;
     Ok(success(found.map_err(|e| ApiError::internal(e.to_string()))?, &[], &[]))
 }
 
-fn cardinality(series: &[Labels], limit: usize) -> Value {
+fn cardinality(head: &mut Value, series: &[Labels], limit: usize) -> Value {
     let mut pairs: HashMap<(&str, &str), usize> = HashMap::new();
     for pair in series.iter().flat_map(Labels::iter) {
         *pairs.entry(pair).or_default() += 1;
@@ -110,8 +106,10 @@ fn cardinality(series: &[Labels], limit: usize) -> Value {
         *bytes.entry(name).or_default() += (name.len() + value.len()) * count;
     }
     let names = pairs.iter().filter(|((name, _), _)| *name == METRIC_NAME).map(|((_, value), n)| (*value, *n));
+    head["numSeries"] = series.len().into();
+    head["numLabelPairs"] = pairs.len().into();
     json!({
-        "headStats": { "numSeries": series.len(), "numLabelPairs": pairs.len() },
+        "headStats": head,
         "seriesCountByMetricName": top(names, limit),
         "labelValueCountByLabelName": top(values.iter().map(|(name, n)| (*name, *n)), limit),
         "memoryInBytesByLabelName": top(bytes.iter().map(|(name, n)| (*name, *n)), limit),
