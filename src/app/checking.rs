@@ -265,24 +265,16 @@ pub(super) fn start(
     }
     let stats = Arc::new(CheckStats::new(config.check.interval.0.as_secs_f64()));
     bridge.add(stats.clone());
-    let plan = Plan::of(config, Vantage::Agent);
     let series = StoreSeries { store, engine, clock: clock.clone() };
-    let interval_ms = config.check.interval.as_ms();
-    stage.spawn("checklist", run(plan, series, clock, interval_ms, stats.clone(), stage.stop()));
+    stage.spawn("checklist", run(config.clone(), series, clock, stats.clone(), stage.stop()));
     Arc::new(move || match stats.report() {
         Some(report) => Ok(to_json(report)),
         None => Err("the first run of the checklist has not ended yet".into()),
     })
 }
 
-async fn run(
-    plan: Plan,
-    series: StoreSeries,
-    clock: Clock,
-    interval_ms: i64,
-    stats: Arc<CheckStats>,
-    stop: CancellationToken,
-) {
+async fn run(config: Config, series: StoreSeries, clock: Clock, stats: Arc<CheckStats>, stop: CancellationToken) {
+    let interval_ms = config.check.interval.as_ms();
     let mut at = clock.now().plus_ms(FIRST_RUN_MS.min(interval_ms));
     let mut before: Option<Report> = None;
     loop {
@@ -291,6 +283,8 @@ async fn run(
             () = clock.sleep_until(at) => {}
         }
         let begun = Instant::now();
+        // Anew each time, so that a token or URL that was replaced in its file is the one that is used.
+        let plan = Plan::of(&config, Vantage::Agent);
         let report = tokio::select! {
             () = stop.cancelled() => return,
             report = plan.run(clock.now(), Ok(&series)) => report,

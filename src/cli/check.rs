@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use reqwest::Url;
+use secrecy::SecretString;
 
 use super::CliError;
 use super::client::AgentArgs;
@@ -43,6 +44,7 @@ enum Form {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Marks: √ met, ‼ met by half or at a risk, × not met, ? could not be seen, i worth knowing, \
 ✎ attested by a person, - does not apply.\n\
+Exit: 0 nothing fails, 1 something does (also warnings and unknowns where they are denied), 2 wrong usage.\n\
 Probes only read. The admin token goes to the engine's own address alone and is compared by its hash.")]
 pub struct Args {
     /// The configuration file of the agent; its `check` section says what may be asked.
@@ -73,7 +75,7 @@ pub struct Args {
     #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "30s", value_parser = super::duration)]
     watch: Option<Duration>,
     /// Show what a running agent sees, in place of asking from here.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["manifests", "kubeconfig", "engine_url", "telemetry", "config"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["manifests", "kubeconfig", "engine_url"])]
     agent: Option<String>,
     #[command(flatten)]
     fixes: Fixes,
@@ -162,13 +164,16 @@ struct Asked {
     token_file: Option<PathBuf>,
 }
 
+/// Gives a report, with the evidence where it was gathered here.
+type Ask = dyn Fn() -> Result<(Report, Option<Evidence>), CliError>;
+
 pub fn run(args: Args) -> Result<ExitCode, CliError> {
     if args.list {
         return list();
     }
     check_names(&args.only, true)?;
     check_names(&args.skip, false)?;
-    let ask: Box<dyn Fn() -> Result<(Report, Option<Evidence>), CliError>> = match &args.agent {
+    let ask: Box<Ask> = match &args.agent {
         Some(agent) => {
             let agent = AgentArgs::new(agent.clone(), args.asked.token_file.clone());
             let (only, skip) = (args.only.clone(), args.skip.clone());
@@ -176,8 +181,10 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         }
         None => {
             let plan = plan(&args)?;
-            let series = series(&args, &plan)?;
+            let telemetry = Telemetry::of(&args, &plan)?;
             Box::new(move || {
+                // A client belongs to the runtime of its run.
+                let series = telemetry.as_ref().map(Telemetry::series).transpose()?;
                 let series = match &series {
                     Some(series) => Ok(series as &dyn Series),
                     None => unknown("only files are looked at; add `--telemetry` to read an agent's series"),
@@ -401,19 +408,34 @@ fn offline(plan: &mut Plan, asked: &Asked) {
     plan.tries_outside = asked.public_url.is_some();
 }
 
-/// The agent whose series are read: the one that is named, else the one on this machine, unless only files are looked at.
-fn series(args: &Args, plan: &Plan) -> Result<Option<HttpSeries>, CliError> {
-    let asked = &args.asked;
-    let agent = match (&asked.telemetry, &asked.manifests) {
-        (Some(url), _) => url.clone(),
-        (None, Some(_)) => return Ok(None),
-        (None, None) => Url::parse(AGENT_DEFAULT).map_err(|e| CliError::failed(&e))?,
-    };
-    let token = asked.token_file.as_deref().map(|path| secret_file(path, "--token-file")).transpose();
-    let token = token.map_err(|gap| CliError::Usage(gap.to_string()))?;
-    let http = Http::new(plan.config.timeout.0, plan.config.tls.ca_file.as_deref());
-    let http = http.map_err(|gap| CliError::Usage(gap.to_string()))?;
-    Ok(Some(HttpSeries { http, agent, token }))
+/// The agent whose series are read.
+struct Telemetry {
+    agent: Url,
+    token: Option<SecretString>,
+    timeout: Duration,
+    ca_file: Option<PathBuf>,
+}
+
+impl Telemetry {
+    /// The one that is named, else the one on this machine, unless only files are looked at.
+    fn of(args: &Args, plan: &Plan) -> Result<Option<Self>, CliError> {
+        let asked = &args.asked;
+        let agent = match (&asked.telemetry, &asked.manifests) {
+            (Some(url), _) => url.clone(),
+            (None, Some(_)) => return Ok(None),
+            (None, None) => Url::parse(AGENT_DEFAULT).map_err(|e| CliError::failed(&e))?,
+        };
+        let token = asked.token_file.as_deref().map(|path| secret_file(path, "--token-file")).transpose();
+        let token = token.map_err(|gap| CliError::Usage(gap.to_string()))?;
+        let (timeout, ca_file) = (plan.config.timeout.0, plan.config.tls.ca_file.clone());
+        Ok(Some(Self { agent, token, timeout, ca_file }))
+    }
+
+    fn series(&self) -> Result<HttpSeries, CliError> {
+        let http = Http::new(self.timeout, self.ca_file.as_deref());
+        let http = http.map_err(|gap| CliError::Usage(gap.to_string()))?;
+        Ok(HttpSeries { http, agent: self.agent.clone(), token: self.token.clone() })
+    }
 }
 
 /// The report of a running agent, cut down to what was asked for.

@@ -390,7 +390,8 @@ fn broken(value: &Value, at: usize) -> Option<Value> {
 /// No broken value makes an item pass that fails without it, and none makes the checklist crash.
 #[test]
 fn half_broken_objects_never_turn_a_failure_into_a_pass() {
-    let lists: [(&str, fn(&mut Objects) -> &mut Known<Listed<Value>>); 5] = [
+    type List = fn(&mut Objects) -> &mut Known<Listed<Value>>;
+    let lists: [(&str, List); 5] = [
         ("deployments", |o| &mut o.deployments),
         ("services", |o| &mut o.services),
         ("autoscalers", |o| &mut o.autoscalers),

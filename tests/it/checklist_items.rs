@@ -323,7 +323,8 @@ fn telemetry() -> TelemetrySeen {
 }
 
 fn instance(connections: Option<f64>, spans: f64) -> InstanceSeen {
-    InstanceSeen { name: "engine-0".into(), pod: None, is_up: true, age: Some(12.0), connections, spans }
+    let span_age = (spans > 0.0).then_some(30.0);
+    InstanceSeen { name: "engine-0".into(), pod: None, is_up: true, age: Some(12.0), connections, spans, span_age }
 }
 
 fn target(receiver: &str, integration: &str, is_broken: bool, last_success: Option<f64>) -> TargetSeen {
@@ -348,6 +349,13 @@ fn silence_of_spans_is_a_failure_only_where_some_were_due() {
     assert_eq!(with(Some(4_999.0), 0.0), Status::Unknown);
     assert_eq!(with(Some(5_000.0), 0.0), Status::Fail);
     assert_eq!(with(None, 0.0), Status::Unknown);
+    // Half an hour without one, at 10,000 connections an hour: five were due.
+    let stopped = |minutes: f64, connections: f64| {
+        let seen = InstanceSeen { span_age: Some(minutes * 60.0), ..instance(Some(connections), 3.0) };
+        of_telemetry("traces-arriving", move |t| t.instances = Ok(vec![seen]))
+    };
+    assert_eq!((stopped(30.0, 10_000.0), stopped(29.0, 10_000.0)), (Status::Fail, Status::Pass));
+    assert_eq!(stopped(4.0, 1e6), Status::Pass, "a batch may be on its way");
     assert_eq!(of_telemetry("traces-arriving", |t| t.instances = Ok(Vec::new())), Status::Unknown);
 }
 

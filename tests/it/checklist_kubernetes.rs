@@ -162,7 +162,7 @@ async fn page(
     if headers.get("authorization").is_none_or(|v| v != "Bearer kube-t0ken") {
         return (StatusCode::UNAUTHORIZED, Json(json!({"kind": "Status", "code": 401}))).into_response();
     }
-    if fake.forbidden.lock().iter().any(|f| *f == kind) || namespace != "rivet-engine" {
+    if fake.forbidden.lock().contains(&kind) || namespace != "rivet-engine" {
         let message = format!("{kind} is forbidden: User \"u\" cannot list resource");
         return (StatusCode::FORBIDDEN, Json(json!({"kind": "Status", "code": 403, "message": message})))
             .into_response();

@@ -16,6 +16,8 @@ pub struct InstanceSeen {
     pub connections: Option<f64>,
     /// Spans that arrived within the hour; 0 where none did.
     pub spans: f64,
+    /// Seconds since the last of them, to the minute.
+    pub span_age: Option<f64>,
 }
 
 /// A pool's load at its peak.

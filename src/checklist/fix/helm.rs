@@ -116,9 +116,9 @@ fn release(evidence: &Evidence) -> String {
 fn values_for(item: &str, remedies: &[&Remedy], known: &Value) -> Option<Vec<(String, Value)>> {
     let patches: Vec<&Value> = remedies
         .iter()
-        .filter_map(|r| match &r.change {
-            Change::Patch { patch, .. } => Some(patch),
-            Change::Add(object) => Some(object),
+        .map(|r| match &r.change {
+            Change::Patch { patch, .. } => patch,
+            Change::Add(object) => object,
         })
         .collect();
     let at = |pointer: &str| patches.iter().find_map(|p| p.pointer(pointer)).cloned();

@@ -172,13 +172,12 @@ fn body_limit(ingress: &Ingress) -> Option<Outcome> {
         Some(text) => {
             let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
             let number: u64 = text[..split].trim().parse().ok()?;
-            number
-                << match &text[split..] {
-                    "k" => 10,
-                    "m" => 20,
-                    "g" => 30,
-                    _ => 0,
-                }
+            number.saturating_mul(match &text[split..] {
+                "k" => 1 << 10,
+                "m" => 1 << 20,
+                "g" => 1 << 30,
+                _ => 1,
+            })
         }
     };
     Some(match bytes == 0 || bytes >= START_BODY_BYTES_MIN {

@@ -8,6 +8,8 @@ use crate::rivet::limits::{METRICS_PORT, SAMPLER_RATIO_DEFAULT};
 
 /// Spans that make it all but certain that a sampled one arrived: e^-5 is below 1 %.
 const EXPECTED_SPANS_MIN: f64 = 5.0;
+/// Seconds without a span that are no sign of anything: exports come in batches, and ages are known to the minute.
+const SPAN_AGE_MAX: f64 = 300.0;
 /// Seconds without a sample after which metrics do not arrive any more: PromQL's own lookback.
 const METRICS_AGE_MAX: f64 = 300.0;
 
@@ -70,7 +72,16 @@ pub fn traces_arriving(e: &Evidence) -> Outcome {
     let outcomes = instances.iter().filter(|i| i.is_up).map(|instance| {
         let name = &instance.name;
         if instance.spans > 0.0 {
-            return Outcome::pass(format!("{name}: {:.0} spans within the hour", instance.spans));
+            let age = instance.span_age.unwrap_or(0.0);
+            // Connections come evenly enough over an hour to say how many were due since the last span.
+            let due = instance.connections.map(|c| c * ratio * age / 3_600.0);
+            return match due {
+                Some(due) if due >= EXPECTED_SPANS_MIN && age > SPAN_AGE_MAX => Outcome::fail(format!(
+                    "the last span of {name} came {:.0} minutes ago, and about {due:.0} were due since",
+                    age / 60.0
+                )),
+                _ => Outcome::pass(format!("{name}: {:.0} spans within the hour, the last {age:.0} s ago", instance.spans)),
+            };
         }
         match instance.connections {
             None => Outcome::unknown(format!("no span of {name} arrived, and how many connections it took is not known")),
@@ -218,7 +229,10 @@ pub fn alerts_reach_somebody(e: &Evidence) -> Outcome {
     // A terminal is nobody, and a heartbeat shows the way out, not that somebody is at its end.
     let real: Vec<_> = targets.iter().filter(|t| t.integration != "terminal").collect();
     if real.is_empty() {
-        return Outcome::fail("no receiver is configured: alerts reach nobody");
+        return Outcome::fail(match targets.is_empty() {
+            true => "no receiver is configured: alerts reach nobody",
+            false => "alerts go to a terminal alone, which is nobody",
+        });
     }
     let mut outcomes: Vec<Outcome> = Vec::new();
     let broken: Vec<String> =

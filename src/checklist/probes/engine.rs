@@ -246,7 +246,8 @@ async fn metadata(
             seen.push(url);
         }
     }
-    let asks_for_token = without_token.as_ref().is_ok_and(|a| matches!(a.status, 401 | 403));
+    // Only an engine that was seen to ask for a token is given one.
+    let asks_for_token = without_token.as_ref().is_ok_and(|a| a.is_engine && matches!(a.status, 401 | 403));
     let one = async |url: Url| -> Known<HostMetadata> {
         let place = shown(&url);
         let path = format!("{}/metadata", url.path().trim_end_matches('/'));

@@ -81,6 +81,8 @@ mod queries {
     pub const CONNECTIONS: &str =
         "sum by (cluster, namespace, job, instance) (increase(rivet_guard_tcp_connection_total[1h]))";
     pub const SPANS: &str = "sum by (cluster, namespace, job, instance) (increase(rivet_span_observed_total[1h]))";
+    pub const SPAN_AGE: &str = "time() - max_over_time(((sum by (cluster, namespace, job, instance) \
+                                (increase(rivet_span_observed_total[1m])) > 0) * 0 + time())[1h:1m])";
     pub const SPAN_REQUESTS: &str = "sum(increase(rivet_span_observed_total{span=\"guard_request\"}[1h]))";
     pub const REQUESTS: &str = "sum(increase(rivet_guard_proxy_request_total[1h]))";
     pub const ACTORS: &str = "max(max_over_time(rivet:actors_running:count[1d]))";
@@ -110,6 +112,7 @@ pub const QUERIES: &[&str] = &[
     queries::AGE,
     queries::CONNECTIONS,
     queries::SPANS,
+    queries::SPAN_AGE,
     queries::SPAN_REQUESTS,
     queries::REQUESTS,
     queries::ACTORS,
@@ -189,6 +192,7 @@ async fn instances(series: &dyn Series, up: &[Row]) -> Known<Vec<InstanceSeen>> 
     let ages = series.query(queries::AGE).await?;
     let connections = series.query(queries::CONNECTIONS).await?;
     let spans = series.query(queries::SPANS).await?;
+    let span_ages = series.query(queries::SPAN_AGE).await?;
     let of = |rows: &[Row], wanted: &Row| rows.iter().find(|row| key(row) == key(wanted)).map(|row| row.value);
     let instance = |row: &Row| {
         let label = |name: &str| row.labels.get(name).filter(|v| !v.is_empty()).cloned();
@@ -200,6 +204,7 @@ async fn instances(series: &dyn Series, up: &[Row]) -> Known<Vec<InstanceSeen>> 
             age: of(&ages, row),
             connections: of(&connections, row),
             spans: of(&spans, row).unwrap_or(0.0),
+            span_age: of(&span_ages, row),
         }
     };
     Ok(up.iter().map(instance).collect())

@@ -40,15 +40,25 @@ impl Style {
 pub fn text(report: &Report, style: Style) -> String {
     let mut out = String::new();
     for (category, findings) in report.by_category() {
-        let shown: Vec<&&Finding> = findings.iter().filter(|f| !style.short || f.status <= Status::Unknown).collect();
+        let shown: Vec<&Finding> =
+            findings.into_iter().filter(|f| !style.short || f.status <= Status::Unknown).collect();
         if shown.is_empty() {
             continue;
         }
         let title = category.title();
         line(&mut out, title);
         line(&mut out, &"-".repeat(title.chars().count()));
-        for finding in shown {
-            add(&mut out, finding, style);
+        for (i, finding) in shown.iter().enumerate() {
+            let same = |other: &&Finding| is_skipped_for(other, &finding.reason);
+            match style.verbose || finding.status != Status::Skipped {
+                true => add(&mut out, finding, style),
+                // Items that do not apply for one reason are one line, where the first of them stands.
+                false if !shown[..i].iter().any(same) => {
+                    let all: Vec<&Finding> = shown.iter().copied().filter(same).collect();
+                    add_skipped(&mut out, &all, style);
+                }
+                false => {}
+            }
         }
         out.push('\n');
     }
@@ -62,6 +72,22 @@ pub fn text(report: &Report, style: Style) -> String {
     // A warning or an unknown does not fail the run by itself; the mark says what is worst all the same.
     line(&mut out, &format!("Status check results are {}", style.mark(report.result)));
     out
+}
+
+fn is_skipped_for(finding: &Finding, reason: &str) -> bool {
+    finding.status == Status::Skipped && finding.reason == reason
+}
+
+fn add_skipped(out: &mut String, findings: &[&Finding], style: Style) {
+    match findings {
+        [] => {}
+        [one] => add(out, one, style),
+        [first, ..] => {
+            let names: Vec<&str> = findings.iter().map(|f| f.item.as_str()).collect();
+            let (mark, reason) = (style.mark(Status::Skipped), clean(&first.reason));
+            line(out, &format!("{mark} {} items: {} (skipped: {reason})", names.len(), names.join(", ")));
+        }
+    }
 }
 
 fn add(out: &mut String, finding: &Finding, style: Style) {
@@ -113,6 +139,10 @@ mod tests {
         );
         assert!(shown.contains("- RocksDB has exactly one node (skipped: it is PostgreSQL)\n"), "{shown}");
         assert!(!text(&report(), Style { short: true, ..style }).contains('√'));
+        let mut two = report();
+        two.findings.push(Finding { item: "autoscaler".into(), ..two.findings[3].clone() });
+        let shown = text(&two, style);
+        assert!(shown.contains("- 2 items: rocksdb-one-node, autoscaler (skipped: it is PostgreSQL)\n"), "{shown}");
         assert!(text(&report(), Style { verbose: true, ..style }).contains("    seen: 403\n"));
         assert!(text(&report(), Style { colour: true, ..style }).contains("\u{1b}[31m×\u{1b}[0m the peer"));
         assert!(text(&report(), Style::default()).is_ascii());
