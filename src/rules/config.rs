@@ -20,7 +20,8 @@ pub type Thresholds = BTreeMap<String, BTreeMap<String, f64>>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Time between two ticks, aligned to the epoch; each evaluates every rule. Default `15s`, from `1s` to `1h`.
+    /// Time between two ticks, aligned to the epoch; each evaluates every rule, but for groups with a longer
+    /// `interval` of their own. Default `15s`, from `1s` to `1h`.
     pub interval: HumanDuration,
     /// Least time between two passes that arriving data triggers between ticks. Default `1s`, from `100ms`
     /// to `interval`.
@@ -108,7 +109,8 @@ pub struct Settings {
     pub external_labels: Labels,
     /// Where this agent is reached from outside, without a slash at the end; empty for no links.
     pub external_url: String,
-    /// Whether groups with their own interval are evaluated only as often; off, every tick evaluates all.
+    /// Whether groups with a longer interval of their own are evaluated only as often, on aligned ticks; off, every
+    /// tick evaluates all, as promtool does.
     pub group_intervals: bool,
     /// Whether the graph decides the order; off, files and groups do, as in Prometheus.
     pub graph_order: bool,
