@@ -139,7 +139,8 @@ impl Rules {
         self.put(set.into());
         let new = Arc::clone(&self.set);
         for (group, slot) in new.groups.iter().zip(&mut self.slots) {
-            let is_same = |g: &Group| (&g.file, &g.name, g.interval_ms) == (&group.file, &group.name, group.interval_ms);
+            let is_same =
+                |g: &Group| (&g.file, &g.name, g.interval_ms) == (&group.file, &group.name, group.interval_ms);
             *slot = old.groups.iter().zip(&slots).find(|(g, _)| is_same(g)).and_then(|(_, slot)| *slot);
         }
         for (i, rule) in new.rules.iter().enumerate() {
@@ -165,6 +166,11 @@ impl Rules {
     /// Evaluates groups in this order instead of the graph's, as `promtool test rules` does.
     pub(super) fn order_by_groups(&mut self, groups: &[usize]) {
         self.order = groups.iter().flat_map(|g| self.set.groups[*g].rules.clone()).collect();
+    }
+
+    /// Leaves these rules out of every evaluation until the next reload.
+    pub(super) fn leave_out(&mut self, is_left_out: impl Fn(usize) -> bool) {
+        self.order.retain(|i| !is_left_out(*i));
     }
 
     /// Evaluates every rule at `at` and gives out what is to be committed and sent.
