@@ -44,6 +44,9 @@ pub struct Config {
     /// Labels that name this installation, added to alerts when they are sent and known to templates as
     /// `$externalLabels`.
     pub external_labels: BTreeMap<String, String>,
+    /// Where Grafana serves the exported dashboards, such as `https://grafana.example`. Annotations `dashboard_url`
+    /// that begin with `/`, as those of the shipped alerts do, are completed with it. Default none.
+    pub grafana_url: Option<String>,
     /// How often a firing alert is sent again. Default `1m`, from `1s` to `1h`.
     pub resend_interval: HumanDuration,
     /// How long an alert whose data vanished stays firing before it is resolved as no data. Default `15m`,
@@ -86,6 +89,7 @@ impl Default for Config {
             overrides: BTreeMap::new(),
             labels: BTreeMap::new(),
             external_labels: BTreeMap::new(),
+            grafana_url: None,
             resend_interval: HumanDuration::secs(60),
             no_data_hold: HumanDuration::secs(15 * 60),
             restore_tolerance: HumanDuration::secs(10 * 60),
@@ -156,6 +160,11 @@ impl Config {
                 let rule = format!("must be critical, warning or info, got `{severity}`");
                 problems.push(Problem::new(format!("{at}.override.{name}.severity"), rule));
             }
+        }
+        if let Some(url) = self.grafana_url.as_ref().filter(|u| !u.starts_with("http://") && !u.starts_with("https://"))
+        {
+            let rule = format!("must begin with http:// or https://, got `{url}`");
+            problems.push(Problem::new(format!("{at}.grafana_url"), rule));
         }
         for (key, labels) in [("labels", &self.labels), ("external_labels", &self.external_labels)] {
             for name in labels.keys() {
@@ -242,6 +251,7 @@ impl Config {
             overrides: overrides.collect(),
             labels: self.labels.clone(),
             thresholds: thresholds.clone(),
+            grafana_url: self.grafana_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
             refuse_duplicates: false,
         }
     }
@@ -290,15 +300,21 @@ mod tests {
 
     #[test]
     fn bounds_are_checked_in_one_pass() {
-        let text =
-            "interval: 10ms\nmin_interval: 1m\nfiles: ['']\noverride: {A: {severity: page}}\nlabels: {alertname: x}\n";
+        let text = "interval: 10ms\nmin_interval: 1m\nfiles: ['']\noverride: {A: {severity: page}}\ngrafana_url: /d\nlabels: {alertname: x}\n";
         let config: Config = serde_saphyr::from_str(text).unwrap();
         let mut problems = Vec::new();
         config.validate("rules", &mut problems);
         let keys: Vec<&str> = problems.iter().map(|p| p.key.as_str()).collect();
         assert_eq!(
             keys,
-            ["rules.interval", "rules.min_interval", "rules.files[0]", "rules.override.A.severity", "rules.labels"]
+            [
+                "rules.interval",
+                "rules.min_interval",
+                "rules.files[0]",
+                "rules.override.A.severity",
+                "rules.grafana_url",
+                "rules.labels"
+            ]
         );
         let mut none = Vec::new();
         Config::default().validate("rules", &mut none);
