@@ -9,6 +9,7 @@ use super::load::Source;
 const FILES: &[(&str, &str)] = &[
     ("00-thresholds.yaml", include_str!("../../alerts/00-thresholds.yaml")),
     ("10-signals.yaml", include_str!("../../alerts/10-signals.yaml")),
+    ("11-slo.yaml", include_str!("../../alerts/11-slo.yaml")),
     ("15-dashboard.yaml", include_str!("../../alerts/15-dashboard.yaml")),
     ("20-requests.yaml", include_str!("../../alerts/20-requests.yaml")),
     ("21-actors.yaml", include_str!("../../alerts/21-actors.yaml")),
@@ -20,6 +21,7 @@ const FILES: &[(&str, &str)] = &[
     ("27-redundancy.yaml", include_str!("../../alerts/27-redundancy.yaml")),
     ("28-telemetry.yaml", include_str!("../../alerts/28-telemetry.yaml")),
     ("29-agent.yaml", include_str!("../../alerts/29-agent.yaml")),
+    ("31-burn-rates.yaml", include_str!("../../alerts/31-burn-rates.yaml")),
 ];
 
 /// The embedded rule files, in order of their names.
