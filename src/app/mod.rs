@@ -27,7 +27,7 @@ use std::error::Error;
 
 pub use agent::{Addresses, App, StartError};
 pub use origin::Origin;
-pub use routes::{notify_settings, replay_routes};
+pub use routes::{SHIPPED_INHIBIT_RULES, notify_settings, replay_routes};
 
 /// An error and its causes in one line, outermost first; a cause that the text before it already says is left out.
 pub fn chain(error: &dyn Error) -> String {

@@ -4,7 +4,8 @@ use crate::config::Config;
 use crate::notify::config::{InhibitRule, PagerdutyConfig, Receiver, Secret};
 use crate::notify::{Context, Settings};
 
-const SHIPPED_INHIBIT_RULES: &str = include_str!("../../alerts/inhibit_rules.yaml");
+/// The inhibition rules that ship with the agent, as the file that an Alertmanager takes.
+pub const SHIPPED_INHIBIT_RULES: &str = include_str!("../../alerts/inhibit_rules.yaml");
 
 /// The settings of the notifier for this configuration.
 ///

@@ -180,7 +180,7 @@ fn engines(reader: &Reader<'_>) -> Result<BTreeMap<Labels, Vec<Engine>>, Capacit
     fill("rivet:guard_request:rate1m", false, |e, v| e.requests = Some(v))?;
     fill("rivet:guard_in_flight:count", false, |e, v| e.in_flight = Some(v))?;
     fill("rivet:guard_clients:count", false, |e, v| e.clients = Some(v))?;
-    fill("rivet:guard_refused:rate", false, |e, v| e.refused = Some(v))?;
+    fill("rivet:client_limited:rate", false, |e, v| e.refused = Some(v))?;
     fill("rivet:data_directory_limit:bytes", false, |e, v| e.disk_limit = Some(v))?;
     let mut out: BTreeMap<Labels, Vec<Engine>> = BTreeMap::new();
     for engine in found.into_values() {

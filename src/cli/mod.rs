@@ -19,6 +19,8 @@ pub mod promqltest;
 mod query;
 mod rules;
 pub mod rules_check;
+mod rules_export;
+mod rules_names;
 pub mod rules_test;
 mod run;
 mod silence;

@@ -1,15 +1,17 @@
 //! `rivetwatch rules check|test|export`: the rules as files, without a running agent.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::CliError;
 use super::rules_check::{self, RulesCheck};
+use super::rules_export;
+use super::rules_names::{self, Release};
 use super::rules_test::{self, RulesTest};
-use crate::export::{relabel, rules as export};
+use crate::app::Origin;
 use crate::promql::WindowEdges;
-use crate::rules::{TestOptions, builtin_sources};
+use crate::rules::{Mutants, Rule, TestOptions};
 
 /// Arguments of `rules`.
 #[derive(Debug, clap::Args)]
@@ -20,10 +22,16 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Check rule files: syntax, metrics that cannot exist, conventions. Exit 1 when something is found.
+    /// Check rule files: syntax, metrics that no engine sends or that mislead, conventions. Exit 1 when something is found.
     Check {
         /// Files or patterns; the shipped rules when none is given.
         files: Vec<PathBuf>,
+        /// The configuration whose rules are checked, when no file is given.
+        #[arg(short, long, env = "RIVETWATCH_CONFIG")]
+        config: Option<PathBuf>,
+        /// Report metrics that this release of the engine does not send; by default those that none sends.
+        #[arg(long, value_enum, value_name = "RELEASE")]
+        engine_release: Option<Release>,
         /// Only what keeps the rules from being loaded.
         #[arg(long)]
         syntax_only: bool,
@@ -43,37 +51,36 @@ enum Action {
         #[arg(long)]
         closed_windows: bool,
     },
-    /// Print the shipped rules for a Prometheus of your own.
-    Export {
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-        /// Folder for the rule files; without it everything goes to standard output.
+    /// Change rules in small ways and see whether their unit tests notice. Exit 1 when too few changes are noticed.
+    Mutate {
+        /// The plan: rule files, test files, changes, and mutants that mean the same (see tests/rules/mutation.yaml).
+        plan: PathBuf,
+        /// Try the plan's seeded sample only.
         #[arg(long)]
-        dir: Option<PathBuf>,
-        /// Labels of the PrometheusRule that its operator selects by, such as release=kube-prometheus-stack.
-        #[arg(long = "label", value_name = "NAME=VALUE")]
-        labels: Vec<String>,
-        /// Namespace of the PrometheusRule.
+        sample: bool,
+        /// Try only rules whose name holds this text.
+        #[arg(long, value_name = "TEXT")]
+        rule: Option<String>,
+        /// Print JSON.
         #[arg(long)]
-        namespace: Option<String>,
+        json: bool,
     },
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// Rule files as Prometheus loads them.
-    #[default]
-    Prometheus,
-    /// A PrometheusRule object for the Prometheus operator.
-    Prometheusrule,
-    /// `metric_relabel_configs` for a Prometheus that scrapes port 6430 itself.
-    Relabel,
+    /// Print the rules for a Prometheus, vmalert or Grafana of your own.
+    Export(rules_export::Args),
 }
 
 pub fn run(args: Args) -> Result<ExitCode, CliError> {
     match args.action {
-        Action::Check { files, syntax_only, json } => {
-            let report = RulesCheck { files, syntax_only, ..RulesCheck::default() }.run();
+        Action::Check { files, config, engine_release, syntax_only, json } => {
+            let names = |rule: &Rule, name: &str| rules_names::judge(engine_release, rule, name);
+            let mut check = RulesCheck { files, syntax_only, names: Some(&names), ..RulesCheck::default() };
+            if config.is_some() {
+                let origin = Origin { path: config, env: std::env::vars().collect() };
+                let config = origin.load().map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
+                (check.config, check.thresholds) = (config.rules, config.thresholds);
+                check.base = origin.base().to_owned();
+            }
+            let report = check.run();
             exit(rules_check::print(&report, json, &mut std::io::stdout().lock()))
         }
         Action::Test { files, json, closed_windows } => {
@@ -81,7 +88,8 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             let report = RulesTest { files, options: TestOptions { window_edges, ..TestOptions::default() } }.run();
             exit(rules_test::print(&report, json, &mut std::io::stdout().lock()))
         }
-        Action::Export { format, dir, labels, namespace } => self::export(format, dir, &labels, namespace),
+        Action::Mutate { plan, sample, rule, json } => mutate(&plan, sample, rule.as_deref(), json),
+        Action::Export(args) => rules_export::run(args),
     }
 }
 
@@ -93,54 +101,14 @@ fn exit(written: std::io::Result<i32>) -> Result<ExitCode, CliError> {
     }
 }
 
-fn export(
-    format: Format,
-    dir: Option<PathBuf>,
-    labels: &[String],
-    namespace: Option<String>,
-) -> Result<ExitCode, CliError> {
-    let shipped: Vec<export::RuleFile> = builtin_sources()
-        .into_iter()
-        .map(|source| export::RuleFile {
-            name: source.name.trim_start_matches("builtin/").to_owned(),
-            text: source.text,
-        })
-        .collect();
-    let files = export::prometheus(&shipped, &export::Changes::default()).map_err(|e| CliError::failed(&e))?;
-    let files = match format {
-        Format::Prometheus => files,
-        Format::Relabel => {
-            vec![export::RuleFile {
-                name: "metric_relabel_configs.yaml".into(),
-                text: relabel::print(relabel::Reader::Prometheus),
-            }]
-        }
-        Format::Prometheusrule => {
-            let mut settings = export::PrometheusRuleSettings::default();
-            settings.namespace = namespace.or(settings.namespace);
-            for label in labels {
-                let (name, value) = label
-                    .split_once('=')
-                    .ok_or_else(|| CliError::Usage(format!("`--label {label}` must be NAME=VALUE")))?;
-                settings.labels.insert(name.to_owned(), value.to_owned());
-            }
-            let text = export::prometheus_rule(&files, &export::Changes::default(), &settings)
-                .map_err(|e| CliError::failed(&e))?;
-            vec![export::RuleFile { name: "rivetwatch-prometheusrule.yaml".into(), text }]
-        }
+fn mutate(plan: &Path, sample: bool, rule: Option<&str>, json: bool) -> Result<ExitCode, CliError> {
+    let mutants = Mutants::read(plan).map_err(CliError::Usage)?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let report = mutants.run(sample, rule, threads).map_err(CliError::Failed)?;
+    let mut out = std::io::stdout().lock();
+    let written = match json {
+        true => serde_json::to_writer_pretty(&mut out, &report).map_err(Into::into).and_then(|()| writeln!(out)),
+        false => write!(out, "{report}"),
     };
-    for file in files {
-        match &dir {
-            Some(dir) => {
-                let path = dir.join(&file.name);
-                std::fs::create_dir_all(dir)
-                    .and_then(|()| std::fs::write(&path, &file.text))
-                    .map_err(|e| CliError::Failed(format!("failed to write `{}`: {e}", path.display())))?;
-                println!("{}", path.display());
-            }
-            // A reader that goes away early, such as `head`, is no failure.
-            None => drop(std::io::stdout().lock().write_all(file.text.as_bytes())),
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    exit(written.map(|()| i32::from(!report.is_success())))
 }

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::rules::{Config, Level, LoadError, RuleProblem, RuleSet, Source, Thresholds, Tuning, check, expand, load};
+use crate::rules::{
+    Config, Level, LoadError, Names, RuleProblem, RuleSet, Source, Thresholds, Tuning, check, expand, load,
+};
 
 /// What the command is given.
 #[derive(Default)]
@@ -19,8 +21,8 @@ pub struct RulesCheck<'a> {
     pub thresholds: Thresholds,
     /// Folder of the configuration file, where its relative paths start.
     pub base: PathBuf,
-    /// Whether a metric of this name can exist; `None` leaves names unchecked.
-    pub is_known: Option<&'a dyn Fn(&str) -> bool>,
+    /// What is known of metric names; `None` leaves them unchecked.
+    pub names: Option<&'a Names<'a>>,
     /// Whether only what keeps rules from being loaded is reported.
     pub syntax_only: bool,
 }
@@ -38,7 +40,7 @@ impl RulesCheck<'_> {
     pub fn run(&self) -> CheckReport {
         match self.load() {
             Ok(set) => {
-                let mut findings = if self.syntax_only { set.warnings.clone() } else { check(&set, self.is_known) };
+                let mut findings = if self.syntax_only { set.warnings.clone() } else { check(&set, self.names) };
                 findings.sort_by_key(|p| p.level);
                 CheckReport { rules: set.rules.len(), alerts: set.alerting_count(), findings }
             }

@@ -1,6 +1,7 @@
-//! Rule files for other systems: Prometheus as it is, or its operator.
+//! Rule files for other systems: Prometheus or vmalert as they are, or the operator.
 //!
-//! In: rule files as text, and what the configuration changes in them.   Out: files, or `PrometheusRule` objects.
+//! In: rule files as text, and what is changed in them: by the configuration, for a loader that is older, for links that
+//! lead somewhere, and for rules that are there already.   Out: files, or `PrometheusRule` objects.
 //! Always: without changes a file comes out byte for byte, comments too; a change that fits no rule is reported.
 //! Limits: a changed file loses its comments, since it is read and printed again.
 
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use super::loader::{self, Loader};
 use super::yaml;
 
 /// A rule file: its name (`10-signals.yaml`) and text.
@@ -27,6 +29,8 @@ pub struct Override {
     pub severity: Option<String>,
     /// Set or replaced.
     pub labels: BTreeMap<String, String>,
+    /// Set or replaced; templates as in rule files.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// What the configuration changes in the rule files.
@@ -40,6 +44,20 @@ pub struct Changes {
     pub labels: BTreeMap<String, String>,
     /// By signal, then severity: the value of `rivet:threshold`.
     pub thresholds: BTreeMap<String, BTreeMap<String, f64>>,
+    /// Names of alerts to leave out where they are; unlike `disable`, none has to be there.
+    pub covered: BTreeSet<String>,
+    /// The oldest loader that shall read the files.
+    pub oldest: Option<Loader>,
+    pub links: Links,
+}
+
+/// Where links in annotations lead; `None` leaves them as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Address of Grafana, put before `dashboard_url` annotations that begin with `/`.
+    pub grafana: Option<String>,
+    /// Folder of the runbooks: `runbook_url` becomes `FOLDER/NAME`, of the shipped alerts and of no others.
+    pub runbooks: Option<String>,
 }
 
 impl Changes {
@@ -84,17 +102,63 @@ pub fn prometheus(files: &[RuleFile], changes: &Changes) -> Result<Vec<RuleFile>
     if changes.is_empty() {
         return Ok(files.to_vec());
     }
+    let mut out = Vec::with_capacity(files.len());
+    for (file, document) in files.iter().zip(documents(files, changes)?) {
+        if document == read(file)? {
+            out.push(file.clone());
+        } else if document["groups"].as_array().is_some_and(|groups| !groups.is_empty()) {
+            out.push(RuleFile { name: file.name.clone(), text: yaml::print(&document) });
+        }
+        // Else all that it held was left out.
+    }
+    Ok(out)
+}
+
+/// The files with `changes` in them, before they are printed.
+///
+/// # Errors
+/// As [`prometheus`].
+pub fn documents(files: &[RuleFile], changes: &Changes) -> Result<Vec<Value>, RulesError> {
     let mut used = BTreeSet::new();
     let mut out = Vec::with_capacity(files.len());
     for file in files {
-        let original = read(file)?;
-        let mut document = original.clone();
+        let mut document = read(file)?;
         apply(&mut document, changes, &mut used);
-        let text = if document == original { file.text.clone() } else { yaml::print(&document) };
-        out.push(RuleFile { name: file.name.clone(), text });
+        out.push(document);
     }
     every_change_was_used(changes, &used)?;
     Ok(out)
+}
+
+/// How many fields of which name `changes.oldest` makes the files lose.
+///
+/// # Errors
+/// A file that is no rule file.
+pub fn left_out(files: &[RuleFile], changes: &Changes) -> Result<BTreeMap<&'static str, usize>, RulesError> {
+    let mut counts = BTreeMap::new();
+    if let Some(oldest) = changes.oldest {
+        for file in files {
+            for (field, n) in loader::leave_out(&mut read(file)?, oldest) {
+                *counts.entry(field).or_default() += n;
+            }
+        }
+    }
+    Ok(counts)
+}
+
+/// All files as one, for a reader that takes one: the groups of each after those of the one before, comments too.
+pub fn merged(files: &[RuleFile]) -> String {
+    let mut out = String::new();
+    for (i, file) in files.iter().enumerate() {
+        // Our own files begin their groups in a line of its own; so do those that `yaml::print` writes.
+        let text = if i == 0 { file.text.clone() } else { file.text.replacen("\ngroups:\n", "\n", 1) };
+        let text = if i == 0 { text } else { text.strip_prefix("groups:\n").map_or(text.clone(), str::to_owned) };
+        out.push_str(text.trim_end());
+        out.push_str("\n\n");
+    }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
 }
 
 /// The files as `PrometheusRule` objects, one a file, in one YAML stream.
@@ -162,7 +226,8 @@ fn apply(document: &mut Value, changes: &Changes, used: &mut Used) {
             if disabled {
                 used.insert((DISABLED, name.to_owned()));
             }
-            !disabled
+            let covered = rule["alert"].is_string() && changes.covered.contains(name);
+            !disabled && !covered
         });
         for rule in rules {
             if let Some(name) = rule["alert"].as_str().map(str::to_owned) {
@@ -174,6 +239,9 @@ fn apply(document: &mut Value, changes: &Changes, used: &mut Used) {
     }
     // Prometheus takes an empty group, but nobody wants to read one.
     groups.retain(|group| group["rules"].as_array().is_none_or(|rules| !rules.is_empty()));
+    if let Some(oldest) = changes.oldest {
+        loader::leave_out(document, oldest);
+    }
 }
 
 fn change_alert(rule: &mut Value, name: &str, changes: &Changes, used: &mut Used) {
@@ -187,11 +255,29 @@ fn change_alert(rule: &mut Value, name: &str, changes: &Changes, used: &mut Used
         for (label, value) in severity.chain(change.labels.iter().map(|(label, value)| (label.as_str(), value))) {
             rule["labels"][label] = value.clone().into();
         }
+        for (annotation, text) in &change.annotations {
+            rule["annotations"][annotation] = text.clone().into();
+        }
     }
     for (label, value) in &changes.labels {
         if rule["labels"].get(label).is_none() {
             rule["labels"][label] = value.clone().into();
         }
+    }
+    change_links(rule, name, &changes.links);
+}
+
+fn change_links(rule: &mut Value, name: &str, links: &Links) {
+    let text = |rule: &Value, annotation: &str| rule["annotations"][annotation].as_str().map(str::to_owned);
+    if let (Some(base), Some(url)) = (&links.grafana, text(rule, "dashboard_url"))
+        && url.starts_with('/')
+    {
+        rule["annotations"]["dashboard_url"] = format!("{}{url}", base.trim_end_matches('/')).into();
+    }
+    if let (Some(folder), Some(url)) = (&links.runbooks, text(rule, "runbook_url"))
+        && url.contains("$externalURL")
+    {
+        rule["annotations"]["runbook_url"] = format!("{}/{name}", folder.trim_end_matches('/')).into();
     }
 }
 
@@ -267,12 +353,14 @@ groups:
             keep_firing_for: Some("1m".into()),
             severity: Some("critical".into()),
             labels: [("page".to_owned(), "yes".to_owned())].into(),
+            annotations: [("summary".to_owned(), "Hot.".to_owned())].into(),
         };
         let document = changed(&Changes {
             disable: ["Watchdog".to_owned()].into(),
             overrides: [("RivetCpuHigh".to_owned(), over)].into(),
             labels: [("team".to_owned(), "infra".to_owned()), ("severity".to_owned(), "none".to_owned())].into(),
             thresholds: [("cpu_utilization".to_owned(), [("warning".to_owned(), 0.5)].into())].into(),
+            ..Changes::default()
         });
         let groups = &document["groups"];
         assert_eq!(groups[0]["rules"][0]["expr"], "vector(0.5)");
@@ -281,6 +369,7 @@ groups:
         assert_eq!((&alert["for"], &alert["labels"]["severity"]), (&"5m".into(), &"critical".into()));
         assert_eq!((&alert["keep_firing_for"], &alert["labels"]["page"]), (&"1m".into(), &"yes".into()));
         assert_eq!(alert["labels"]["team"], "infra");
+        assert_eq!(alert["annotations"]["summary"], "Hot.");
         assert_eq!(alert["expr"], "rivet:cpu_utilization:ratio\n  > 0.7\n");
         assert_eq!(groups[1]["interval"], "30s");
     }
@@ -305,6 +394,53 @@ groups:
             let error = prometheus(&files(), &changes).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }
+    }
+
+    #[test]
+    fn links_lead_where_they_are_told_and_covered_alerts_are_left_out() {
+        let text = "groups:
+- name: g
+  rules:
+  - alert: A
+    expr: up
+    annotations: {dashboard_url: '/d/x?var-job={{ $labels.job }}', runbook_url: '{{ with $externalURL }}{{ . }}/runbooks/A{{ end }}'}
+  - {alert: B, expr: up, annotations: {dashboard_url: 'https://own/d/x', runbook_url: 'https://own/B'}}
+  - {alert: C, expr: up}
+";
+        let file = RuleFile { name: "f.yaml".into(), text: text.into() };
+        let changes = Changes {
+            links: Links { grafana: Some("https://grafana/".into()), runbooks: Some("https://wiki/".into()) },
+            covered: ["C".to_owned(), "NotThere".to_owned()].into(),
+            ..Changes::default()
+        };
+        let documents = documents(&[file], &changes).unwrap();
+        let rules = &documents[0]["groups"][0]["rules"];
+        assert_eq!(rules.as_array().unwrap().len(), 2);
+        assert_eq!(rules[0]["annotations"]["dashboard_url"], "https://grafana/d/x?var-job={{ $labels.job }}");
+        assert_eq!(rules[0]["annotations"]["runbook_url"], "https://wiki/A");
+        assert_eq!(rules[1]["annotations"]["runbook_url"], "https://own/B");
+        assert_eq!(rules[1]["annotations"]["dashboard_url"], "https://own/d/x");
+    }
+
+    #[test]
+    fn an_older_loader_gets_what_it_knows_and_is_told_what_is_missing() {
+        let file = RuleFile {
+            name: "f.yaml".into(),
+            text: "groups: [{name: g, rules: [{alert: A, expr: up, keep_firing_for: 1m}]}]".into(),
+        };
+        let changes = Changes { oldest: Some(Loader::Prometheus("2.41".parse().unwrap())), ..Changes::default() };
+        assert_eq!(left_out(std::slice::from_ref(&file), &changes).unwrap(), [("keep_firing_for", 1)].into());
+        assert!(!prometheus(&[file], &changes).unwrap()[0].text.contains("keep_firing_for"));
+    }
+
+    #[test]
+    fn merged_files_are_one_rule_file() {
+        let other = RuleFile { name: "b.yaml".into(), text: "groups:\n  - name: b\n    rules: []\n".into() };
+        let text = merged(&[files(), vec![other]].concat());
+        let document: Value = serde_saphyr::from_str(&text).unwrap();
+        let names: Vec<_> = document["groups"].as_array().unwrap().iter().map(|g| g["name"].clone()).collect();
+        assert_eq!(names, ["thresholds", "alerts", "b"]);
+        assert!(text.starts_with("# kept"));
     }
 
     #[test]

@@ -135,6 +135,7 @@ impl Page {
             true => format!("Began: {}", self.since().to_rfc3339()),
         });
         lines.extend(self.runbook().map(|url| format!("Runbook: {url}")));
+        lines.extend(self.dashboard().map(|url| format!("Dashboard: {url}")));
         lines.extend(self.external_url.as_ref().map(|url| format!("Alerts: {url}")));
         if self.leading().len() > 1 || !self.resolved.is_empty() {
             lines.push(format!("Instances: {} firing, {} resolved", self.firing.len(), self.resolved.len()));
@@ -157,6 +158,12 @@ impl Page {
             (false, Some(base)) if !url.is_empty() => Some(format!("{base}/{}", url.trim_start_matches('/'))),
             (false, _) => None,
         }
+    }
+
+    /// The panel that shows why; `None` for an address relative to a Grafana that nobody has named.
+    pub fn dashboard(&self) -> Option<String> {
+        let url = self.worst(1).first()?.annotations.get("dashboard_url")?.trim().to_owned();
+        (url.starts_with("http://") || url.starts_with("https://")).then_some(url)
     }
 }
 
@@ -265,6 +272,11 @@ pub(super) mod tests {
         assert_eq!(page.runbook(), None);
         page.external_url = Some("https://watch.example".into());
         assert_eq!(page.runbook().as_deref(), Some("https://watch.example/runbooks/HighCpu"));
+
+        page.firing[0].annotations.insert("dashboard_url".into(), "/d/rivetwatch-capacity".into());
+        assert_eq!(page.dashboard(), None, "relative to a Grafana that is not known");
+        page.firing[0].annotations.insert("dashboard_url".into(), "https://grafana.example/d/x".into());
+        assert!(page.body().contains("\nDashboard: https://grafana.example/d/x"), "{}", page.body());
     }
 
     #[test]

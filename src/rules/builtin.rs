@@ -9,6 +9,7 @@ use super::load::Source;
 const FILES: &[(&str, &str)] = &[
     ("00-thresholds.yaml", include_str!("../../alerts/00-thresholds.yaml")),
     ("10-signals.yaml", include_str!("../../alerts/10-signals.yaml")),
+    ("11-slo.yaml", include_str!("../../alerts/11-slo.yaml")),
     ("15-dashboard.yaml", include_str!("../../alerts/15-dashboard.yaml")),
     ("20-requests.yaml", include_str!("../../alerts/20-requests.yaml")),
     ("21-actors.yaml", include_str!("../../alerts/21-actors.yaml")),
@@ -21,7 +22,8 @@ const FILES: &[(&str, &str)] = &[
     ("28-telemetry.yaml", include_str!("../../alerts/28-telemetry.yaml")),
     ("29-agent.yaml", include_str!("../../alerts/29-agent.yaml")),
     ("30-capacity.yaml", include_str!("../../alerts/30-capacity.yaml")),
-    ("30-checklist.yaml", include_str!("../../alerts/30-checklist.yaml")),
+    ("31-burn-rates.yaml", include_str!("../../alerts/31-burn-rates.yaml")),
+    ("32-checklist.yaml", include_str!("../../alerts/32-checklist.yaml")),
 ];
 
 /// The embedded rule files, in order of their names.

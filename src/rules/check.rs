@@ -1,13 +1,14 @@
 //! What `rivetwatch rules check` says about rules that load: names nobody sends, and conventions not kept.
 //!
-//! In:  a rule set, and which metric names exist.   Out: findings with file, line, group and rule.
-//! The conventions are those of the monitoring mixins: names, severities, texts, runbooks, windows.
+//! In:  a rule set, and what is known of metric names.   Out: findings with file, line, group and rule, and a caret under
+//! the place where a part of an expression is at fault.
+//! The conventions are those of the monitoring mixins: names, severities, texts, runbooks, windows, guarded quotients.
 
 use std::collections::HashSet;
 
 use super::problem::RuleProblem;
 use super::rule::{Alerting, Group, Rule, RuleSet};
-use crate::promql::{DurationKind, Expr, ExprKind, PositionRange};
+use crate::promql::{BinaryOp, DurationKind, Expr, ExprKind, PositionRange};
 
 const NAME_CHARS_MAX: usize = 40;
 const GROUP_RULES_MAX: usize = 20;
@@ -17,18 +18,30 @@ const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
 
 /// Series that Prometheus and this agent write themselves.
 const OWN: [&str; 3] = ["up", "ALERTS", "ALERTS_FOR_STATE"];
-const OWN_PREFIXES: [&str; 3] = ["scrape_", "rivetwatch_", "target_info"];
 
-/// Findings about a set, in file order; `is_known` says whether a metric of this name can exist, `None` leaves
-/// names unchecked.
-pub fn check(set: &RuleSet, is_known: Option<&dyn Fn(&str) -> bool>) -> Vec<RuleProblem> {
+/// Functions whose result is zero or absent while nothing is counted.
+const RATES: [&str; 4] = ["rate", "irate", "increase", "delta"];
+
+/// What is known of a metric that a rule reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading {
+    Fine,
+    /// Nobody sends it; why.
+    Missing(String),
+    /// It is sent, and yet does not say what the rule takes it for; why.
+    Trap(String),
+}
+
+/// Tells what is known of a metric name that a rule reads.
+pub type Names<'a> = dyn Fn(&Rule, &str) -> Reading + 'a;
+
+/// Findings about a set, in file order; `names` tells of metrics that no rule records, `None` leaves them unchecked.
+pub fn check(set: &RuleSet, names: Option<&Names>) -> Vec<RuleProblem> {
     let recorded: HashSet<&str> =
         set.rules.iter().filter(|r| r.alerting().is_none()).map(|r| r.name.as_str()).collect();
-    let exists = |name: &str| {
-        recorded.contains(name)
-            || OWN.contains(&name)
-            || OWN_PREFIXES.iter().any(|p| name.starts_with(p))
-            || is_known.is_none_or(|known| known(name))
+    let reading = |rule: &Rule, name: &str| match names {
+        Some(names) if !recorded.contains(name) && !OWN.contains(&name) => names(rule, name),
+        _ => Reading::Fine,
     };
     let mut findings = set.warnings.clone();
     for group in &set.groups {
@@ -43,29 +56,28 @@ pub fn check(set: &RuleSet, is_known: Option<&dyn Fn(&str) -> bool>) -> Vec<Rule
             report(format!("the group has {} rules; more than {GROUP_RULES_MAX} hide each other", group.rules.len()));
         }
         for rule in &set.rules[group.rules.clone()] {
-            check_rule(group, rule, &exists, &mut findings);
+            check_rule(group, rule, &reading, &mut findings);
         }
     }
     findings
 }
 
-fn check_rule(group: &Group, rule: &Rule, exists: &dyn Fn(&str) -> bool, findings: &mut Vec<RuleProblem>) {
+fn check_rule(group: &Group, rule: &Rule, reading: &Names, findings: &mut Vec<RuleProblem>) {
     let mut report = |message: String| {
         let problem = RuleProblem::in_file(&group.file, rule.line, message);
         findings.push(problem.group(&group.name).rule(&rule.name).warning());
     };
+    for (message, place) in unreadable(&rule.expr, rule, reading) {
+        report(format!("{message}\n{}", caret(&rule.text, place)));
+    }
     for node in rule.expr.walk() {
-        let (name, place) = match &node.kind {
-            ExprKind::Vector(s) => (s.name.as_deref(), s.position),
-            ExprKind::Matrix(m) => (m.selector.name.as_deref(), m.selector.position),
-            _ => (None, node.position),
-        };
-        if let Some(name) = name.filter(|n| !exists(n)) {
-            report(format!("metric `{name}` is neither sent nor recorded by a rule\n{}", caret(&rule.text, place)));
-        }
         if let Some(seconds) = short_range(node) {
             let message = format!("range of {seconds} s holds fewer than four scrapes of 15 s");
             report(format!("{message}\n{}", caret(&rule.text, node.position)));
+        }
+        if let Some(divisor) = unguarded(node) {
+            let message = "a quotient of rates is NaN or infinite while nothing is counted; divide by `(… > 0)`";
+            report(format!("{message}\n{}", caret(&rule.text, divisor.position)));
         }
     }
     match rule.alerting() {
@@ -121,6 +133,41 @@ fn check_alert(rule: &Rule, alerting: &Alerting, report: &mut dyn FnMut(String))
     }
 }
 
+/// Metrics that give nothing, or not what they seem to, each with its place.
+///
+/// In a chain `a or b` one branch that can be read is enough: the others are for other releases.
+fn unreadable(expr: &Expr, rule: &Rule, reading: &Names) -> Vec<(String, PositionRange)> {
+    if let ExprKind::Binary(binary) = &expr.kind
+        && binary.op == BinaryOp::Or
+    {
+        let (left, right) = (unreadable(&binary.lhs, rule, reading), unreadable(&binary.rhs, rule, reading));
+        return if left.is_empty() || right.is_empty() { Vec::new() } else { [left, right].concat() };
+    }
+    let (name, place) = match &expr.kind {
+        ExprKind::Vector(s) => (s.name.as_deref(), s.position),
+        ExprKind::Matrix(m) => (m.selector.name.as_deref(), m.selector.position),
+        _ => (None, expr.position),
+    };
+    let own = name.and_then(|name| match reading(rule, name) {
+        Reading::Fine => None,
+        Reading::Missing(why) | Reading::Trap(why) => Some((why, place)),
+    });
+    let below = expr.children().into_iter().flat_map(|child| unreadable(child, rule, reading));
+    own.into_iter().chain(below).collect()
+}
+
+/// The right side of a division, where it is made of rates and lets zero through.
+fn unguarded(node: &Expr) -> Option<&Expr> {
+    let ExprKind::Binary(binary) = &node.kind else { return None };
+    if binary.op != BinaryOp::Div {
+        return None;
+    }
+    let is_rate = |e: &Expr| matches!(&e.kind, ExprKind::Call(call) if RATES.contains(&call.function.name));
+    let is_guard = |e: &Expr| matches!(&e.kind, ExprKind::Binary(b) if b.op.is_comparison() && !b.return_bool);
+    let rhs = binary.rhs.unwrap_parens();
+    (rhs.walk().any(is_rate) && !rhs.walk().any(is_guard)).then_some(&*binary.rhs)
+}
+
 fn short_range(node: &Expr) -> Option<f64> {
     let ExprKind::Matrix(matrix) = &node.kind else { return None };
     let DurationKind::Literal(n) = &matrix.range.kind else { return None };
@@ -146,8 +193,12 @@ mod tests {
 
     fn findings(text: &str) -> Vec<String> {
         let set = load(&[Source { name: "r.yaml".into(), text: text.into() }], &Tuning::default()).unwrap();
-        let known = |name: &str| name == "known_total";
-        check(&set, Some(&known)).iter().map(ToString::to_string).collect()
+        let names = |_: &Rule, name: &str| match name {
+            "known_total" | "rivetwatch_rule_blind" => Reading::Fine,
+            "drifting" => Reading::Trap("`drifting` drifts".into()),
+            _ => Reading::Missing(format!("metric `{name}` is neither sent nor recorded by a rule")),
+        };
+        check(&set, Some(&names)).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -159,7 +210,7 @@ mod tests {
   - record: job:x:rate5m
     expr: |
       rate(known_total[5m])
-        / rate(unknwon_total[30s])
+        / (rate(unknwon_total[30s]) > 0)
   - record: job:y:sum
     expr: sum(job:x:rate5m) + up + rivetwatch_rule_blind
 ",
@@ -167,14 +218,36 @@ mod tests {
         assert_eq!(
             found,
             [
-                "r.yaml:4: group `a`, rule `job:x:rate5m`: range of 30 s holds fewer than four scrapes of 15 s\n    / rate(unknwon_total[30s])\n           ^^^^^^^^^^^^^^^^^^",
-                "r.yaml:4: group `a`, rule `job:x:rate5m`: metric `unknwon_total` is neither sent nor recorded by a rule\n    / rate(unknwon_total[30s])\n           ^^^^^^^^^^^^^",
+                "r.yaml:4: group `a`, rule `job:x:rate5m`: range of 30 s holds fewer than four scrapes of 15 s\n    / (rate(unknwon_total[30s]) > 0)\n            ^^^^^^^^^^^^^^^^^^",
+                "r.yaml:4: group `a`, rule `job:x:rate5m`: metric `unknwon_total` is neither sent nor recorded by a rule\n    / (rate(unknwon_total[30s]) > 0)\n            ^^^^^^^^^^^^^",
             ]
             .map(str::to_owned)
             .into_iter()
             .rev()
             .collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn one_branch_that_can_be_read_is_enough_and_traps_are_not() {
+        let rule =
+            |expr: &str| findings(&format!("groups: [{{name: a, rules: [{{record: 'a:b:c', expr: '{expr}'}}]}}]"));
+        assert_eq!(rule("gone or on (job) known_total or lost"), [""; 0]);
+        assert_eq!(rule("gone or lost").len(), 2);
+        assert_eq!(rule("known_total + (gone or lost)").len(), 2);
+        let trap = rule("max(drifting) > 3");
+        assert!(trap.len() == 1 && trap[0].ends_with("drifts\n  max(drifting) > 3\n      ^^^^^^^^"), "{trap:?}");
+    }
+
+    #[test]
+    fn quotients_of_rates_guard_their_divisor() {
+        let rule =
+            |expr: &str| findings(&format!("groups: [{{name: a, rules: [{{record: 'a:b:c', expr: '{expr}'}}]}}]"));
+        let found = rule("known_total / sum(rate(known_total[5m]))");
+        assert!(found.len() == 1 && found[0].contains("(… > 0)"), "{found:?}");
+        assert!(found[0].ends_with("\n                ^^^^^^^^^^^^^^^^^^^^^^^^^^"), "{}", found[0]);
+        assert_eq!(rule("known_total / (sum(rate(known_total[5m])) > 0)"), [""; 0]);
+        assert_eq!(rule("rate(known_total[5m]) / 60"), [""; 0]);
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub type Thresholds = BTreeMap<String, BTreeMap<String, f64>>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Time between two ticks, aligned to the epoch; each evaluates every rule. Default `15s`, from `1s` to `1h`.
+    /// Time between two ticks, aligned to the epoch; each evaluates every rule, but for groups with a longer
+    /// `interval` of their own. Default `15s`, from `1s` to `1h`.
     pub interval: HumanDuration,
     /// Least time between two passes that arriving data triggers between ticks. Default `1s`, from `100ms`
     /// to `interval`.
@@ -43,6 +44,9 @@ pub struct Config {
     /// Labels that name this installation, added to alerts when they are sent and known to templates as
     /// `$externalLabels`.
     pub external_labels: BTreeMap<String, String>,
+    /// Where Grafana serves the exported dashboards, such as `https://grafana.example`. Annotations `dashboard_url`
+    /// that begin with `/`, as those of the shipped alerts do, are completed with it. Default none.
+    pub grafana_url: Option<String>,
     /// How often a firing alert is sent again. Default `1m`, from `1s` to `1h`.
     pub resend_interval: HumanDuration,
     /// How long an alert whose data vanished stays firing before it is resolved as no data. Default `15m`,
@@ -85,6 +89,7 @@ impl Default for Config {
             overrides: BTreeMap::new(),
             labels: BTreeMap::new(),
             external_labels: BTreeMap::new(),
+            grafana_url: None,
             resend_interval: HumanDuration::secs(60),
             no_data_hold: HumanDuration::secs(15 * 60),
             restore_tolerance: HumanDuration::secs(10 * 60),
@@ -108,7 +113,8 @@ pub struct Settings {
     pub external_labels: Labels,
     /// Where this agent is reached from outside, without a slash at the end; empty for no links.
     pub external_url: String,
-    /// Whether groups with their own interval are evaluated only as often; off, every tick evaluates all.
+    /// Whether groups with a longer interval of their own are evaluated only as often, on aligned ticks; off, every
+    /// tick evaluates all, as promtool does.
     pub group_intervals: bool,
     /// Whether the graph decides the order; off, files and groups do, as in Prometheus.
     pub graph_order: bool,
@@ -154,6 +160,11 @@ impl Config {
                 let rule = format!("must be critical, warning or info, got `{severity}`");
                 problems.push(Problem::new(format!("{at}.override.{name}.severity"), rule));
             }
+        }
+        if let Some(url) = self.grafana_url.as_ref().filter(|u| !u.starts_with("http://") && !u.starts_with("https://"))
+        {
+            let rule = format!("must begin with http:// or https://, got `{url}`");
+            problems.push(Problem::new(format!("{at}.grafana_url"), rule));
         }
         for (key, labels) in [("labels", &self.labels), ("external_labels", &self.external_labels)] {
             for name in labels.keys() {
@@ -245,6 +256,7 @@ impl Config {
             overrides: overrides.collect(),
             labels: self.labels.clone(),
             thresholds: thresholds.clone(),
+            grafana_url: self.grafana_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
             refuse_duplicates: false,
         }
     }
@@ -293,15 +305,21 @@ mod tests {
 
     #[test]
     fn bounds_are_checked_in_one_pass() {
-        let text =
-            "interval: 10ms\nmin_interval: 1m\nfiles: ['']\noverride: {A: {severity: page}}\nlabels: {alertname: x}\n";
+        let text = "interval: 10ms\nmin_interval: 1m\nfiles: ['']\noverride: {A: {severity: page}}\ngrafana_url: /d\nlabels: {alertname: x}\n";
         let config: Config = serde_saphyr::from_str(text).unwrap();
         let mut problems = Vec::new();
         config.validate("rules", &mut problems);
         let keys: Vec<&str> = problems.iter().map(|p| p.key.as_str()).collect();
         assert_eq!(
             keys,
-            ["rules.interval", "rules.min_interval", "rules.files[0]", "rules.override.A.severity", "rules.labels"]
+            [
+                "rules.interval",
+                "rules.min_interval",
+                "rules.files[0]",
+                "rules.override.A.severity",
+                "rules.grafana_url",
+                "rules.labels"
+            ]
         );
         let mut none = Vec::new();
         Config::default().validate("rules", &mut none);

@@ -2,6 +2,8 @@
 //!
 //! In:  a time, the store, and what the caller knows of the sources.   Out: points to commit, alerts to send.
 //! Always: no clock is read; a tick's points are one batch; only ticks record, end alerts or reset `for`.
+//! A group with an interval of its own, longer than the tick's, is evaluated on the first tick of each of its
+//! intervals and takes no part in arrival passes, so that what it records is evenly spaced.
 //! Limits: those of the query engine for each rule, and each group's `limit`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -13,7 +15,7 @@ use super::config::Settings;
 use super::evaluate::Evaluate;
 use super::hold::{Hold, Reason, Sending, Status};
 use super::overlay::Fresh;
-use super::rule::{Rule, RuleSet};
+use super::rule::{Group, Rule, RuleSet};
 use super::stats::RuleStats;
 use super::template::table_link;
 use crate::model::{Alert, Labels, TimestampMs, Value, stale_nan};
@@ -80,7 +82,7 @@ pub struct Rules {
     pub(super) evaluator: Arc<dyn Evaluate>,
     pub(super) stats: Arc<RuleStats>,
     pub(super) states: Vec<RuleState>,
-    /// The interval in which each group was last evaluated.
+    /// The interval of its own in which each group saw its last tick; `None` before the first.
     slots: Vec<Option<i64>>,
     order: Vec<usize>,
     last_run: TimestampMs,
@@ -133,8 +135,14 @@ impl Rules {
         for (rule, state) in old.rules.iter().zip(std::mem::take(&mut self.states)).rev() {
             kept.entry(rule.identity()).or_default().push(state);
         }
+        let slots = std::mem::take(&mut self.slots);
         self.put(set.into());
         let new = Arc::clone(&self.set);
+        for (group, slot) in new.groups.iter().zip(&mut self.slots) {
+            let is_same =
+                |g: &Group| (&g.file, &g.name, g.interval_ms) == (&group.file, &group.name, group.interval_ms);
+            *slot = old.groups.iter().zip(&slots).find(|(g, _)| is_same(g)).and_then(|(_, slot)| *slot);
+        }
         for (i, rule) in new.rules.iter().enumerate() {
             if let Some(state) = kept.get_mut(&rule.identity()).and_then(Vec::pop) {
                 self.states[i] = state;
@@ -160,6 +168,11 @@ impl Rules {
         self.order = groups.iter().flat_map(|g| self.set.groups[*g].rules.clone()).collect();
     }
 
+    /// Leaves these rules out of every evaluation until the next reload.
+    pub(super) fn leave_out(&mut self, is_left_out: impl Fn(usize) -> bool) {
+        self.order.retain(|i| !is_left_out(*i));
+    }
+
     /// Evaluates every rule at `at` and gives out what is to be committed and sent.
     pub fn tick(&mut self, at: TimestampMs, input: &Input) -> Output {
         let set = Arc::clone(&self.set);
@@ -170,8 +183,7 @@ impl Rules {
         self.last_run = self.last_run.max(at);
         self.retired.retain(|_, until| *until > at);
 
-        let due: Vec<bool> =
-            set.groups.iter().enumerate().map(|(g, group)| self.is_due(g, group.interval_ms, at)).collect();
+        let due: Vec<bool> = (0..set.groups.len()).map(|g| self.is_due(g, at)).collect();
         for i in self.order.clone() {
             let rule = &set.rules[i];
             if due[rule.group] {
@@ -204,7 +216,9 @@ impl Rules {
         self.stats.arrival_passes.inc();
         self.last_run = now;
         for i in self.order.clone() {
-            self.arrive_rule(i, &set.rules[i], now, input, &mut fresh, &mut out);
+            if self.own_interval(set.rules[i].group).is_none() {
+                self.arrive_rule(i, &set.rules[i], now, input, &mut fresh, &mut out);
+            }
         }
         out.alerts = self.due(now);
         self.count_alerts();
@@ -213,7 +227,8 @@ impl Rules {
 
     /// When the next pending alert is to fire, if the condition goes on: run an arrival pass then.
     pub fn next_deadline(&self) -> Option<TimestampMs> {
-        let alerting = self.set.rules.iter().zip(&self.states).filter_map(|(r, s)| Some((r.alerting()?, s)));
+        let arriving = self.set.rules.iter().zip(&self.states).filter(|(r, _)| self.own_interval(r.group).is_none());
+        let alerting = arriving.filter_map(|(r, s)| Some((r.alerting()?, s)));
         let deadlines = alerting.flat_map(|(a, s)| {
             let pending = s.active.values().filter(|alert| alert.state == State::Pending);
             pending.map(|alert| alert.active_at.plus_ms(a.for_ms))
@@ -235,10 +250,22 @@ impl Rules {
         self.due(now)
     }
 
-    fn is_due(&mut self, group: usize, interval_ms: Option<i64>, at: TimestampMs) -> bool {
-        let Some(interval) = interval_ms.filter(|_| self.settings.group_intervals) else { return true };
+    /// The interval of a group that is evaluated less often than every tick.
+    fn own_interval(&self, group: usize) -> Option<i64> {
+        let interval_ms = self.set.groups[group].interval_ms.filter(|_| self.settings.group_intervals);
+        interval_ms.filter(|ms| *ms > self.settings.interval_ms)
+    }
+
+    /// Whether this tick opens an interval of the group; one that was missed is made up for by the next tick.
+    ///
+    /// After a start the first tick says nothing of what was missed, so it counts only if it is aligned.
+    fn is_due(&mut self, group: usize, at: TimestampMs) -> bool {
+        let Some(interval) = self.own_interval(group) else { return true };
         let slot = at.0.div_euclid(interval);
-        self.slots[group].replace(slot) != Some(slot)
+        match self.slots[group].replace(slot) {
+            Some(last) => last != slot,
+            None => at.0.rem_euclid(interval) < self.settings.interval_ms,
+        }
     }
 
     fn due(&mut self, at: TimestampMs) -> Vec<Alert> {
@@ -261,8 +288,7 @@ impl Rules {
     }
 
     fn interval_of(&self, rule: &Rule) -> i64 {
-        let own = self.set.group_of(rule).interval_ms.filter(|_| self.settings.group_intervals);
-        own.unwrap_or(0).max(self.settings.interval_ms)
+        self.own_interval(rule.group).unwrap_or(self.settings.interval_ms)
     }
 
     fn sending<'a>(

@@ -23,15 +23,12 @@ pub struct Graph {
 
 const ALERT_SERIES: [&str; 2] = ["ALERTS", "ALERTS_FOR_STATE"];
 
+/// Which rules write series of a name.
+type Recorded<'a> = HashMap<&'a str, Vec<usize>>;
+
 /// Orders `rules`, which stand in file order.
 pub fn build(rules: &[Rule]) -> Graph {
-    let mut recorded: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (i, rule) in rules.iter().enumerate() {
-        match &rule.kind {
-            RuleKind::Recording { .. } => recorded.entry(rule.name.as_str()).or_default().push(i),
-            RuleKind::Alerting(_) => ALERT_SERIES.iter().for_each(|n| recorded.entry(n).or_default().push(i)),
-        }
-    }
+    let recorded = recorded(rules);
     let reads_from: Vec<Vec<usize>> = (0..rules.len())
         .map(|i| {
             let mut found: Vec<usize> =
@@ -45,8 +42,25 @@ pub fn build(rules: &[Rule]) -> Graph {
     Graph { order, reads_from, cycles }
 }
 
+/// The rules whose series the selectors of a query can meet; some may come twice.
+pub fn read_by(selectors: &[Reads], rules: &[Rule]) -> Vec<usize> {
+    let recorded = recorded(rules);
+    selectors.iter().flat_map(|s| sources(s, rules.len(), rules, &recorded)).collect()
+}
+
+fn recorded(rules: &[Rule]) -> Recorded<'_> {
+    let mut recorded: Recorded = HashMap::new();
+    for (i, rule) in rules.iter().enumerate() {
+        match &rule.kind {
+            RuleKind::Recording { .. } => recorded.entry(rule.name.as_str()).or_default().push(i),
+            RuleKind::Alerting(_) => ALERT_SERIES.iter().for_each(|n| recorded.entry(n).or_default().push(i)),
+        }
+    }
+    recorded
+}
+
 /// The rules whose series a selector of rule `i` can meet.
-fn sources(selector: &Reads, i: usize, rules: &[Rule], recorded: &HashMap<&str, Vec<usize>>) -> Vec<usize> {
+fn sources(selector: &Reads, i: usize, rules: &[Rule], recorded: &Recorded) -> Vec<usize> {
     let names: Vec<_> = selector.matchers.iter().filter(|m| m.name == METRIC_NAME).collect();
     let candidates: Vec<usize> = match names.as_slice() {
         [] => (0..i).collect(),

@@ -17,6 +17,9 @@ use crate::promql;
 /// The metric that holds the thresholds; `signal` and `severity` tell them apart.
 pub const THRESHOLD_METRIC: &str = "rivet:threshold";
 
+/// The annotation that links a panel of Grafana; the shipped rules write it relative to Grafana's address.
+const DASHBOARD_URL: &str = "dashboard_url";
+
 /// The text of one rule file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
@@ -36,6 +39,8 @@ pub struct Tuning {
     pub labels: BTreeMap<String, String>,
     /// Values by signal and severity, in place of those recorded as `rivet:threshold`.
     pub thresholds: BTreeMap<String, BTreeMap<String, f64>>,
+    /// What completes `dashboard_url` annotations that begin with `/`; without a slash at the end.
+    pub grafana_url: Option<String>,
     /// Whether duplicate rules keep the set from being loaded.
     pub refuse_duplicates: bool,
 }
@@ -236,6 +241,11 @@ impl Loader<'_> {
                     .extend(entry.annotations.0.iter().map(|(n, v)| (n.value.clone(), (v.value.clone(), line_of(v)))));
                 annotations
                     .extend(tuned.iter().flat_map(|t| &t.annotations).map(|(n, v)| (n.clone(), (v.clone(), None))));
+                if let (Some(url), Some((text, _))) = (&self.tuning.grafana_url, annotations.get_mut(DASHBOARD_URL))
+                    && text.starts_with('/')
+                {
+                    text.insert_str(0, url);
+                }
                 let mut templates = |kind: &str, texts: BTreeMap<String, (String, Option<u32>)>| -> Vec<_> {
                     let parsed =
                         texts.into_iter().filter_map(|(name, (text, line))| match Template::parse(&alert, &text) {

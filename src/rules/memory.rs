@@ -10,7 +10,7 @@ use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, Metadata, Sample, Time
 use crate::storage::{Batch, Point, Select, SelectError, SeriesData, SeriesSet};
 
 /// Series in memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MemoryStore {
     series: Vec<(Labels, SeriesData)>,
     by_labels: BTreeMap<Labels, usize>,

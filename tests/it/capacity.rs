@@ -266,7 +266,7 @@ fn the_guard_counts_by_address() {
                 ("rivet:guard_request:rate1m", ENGINE, &|_| 100.0),
                 ("rivet:guard_in_flight:count", ENGINE, &|_| 1000.0),
                 ("rivet:guard_clients:count", ENGINE, &|_| addresses),
-                ("rivet:guard_refused:rate", ENGINE, &|_| refused),
+                ("rivet:client_limited:rate", ENGINE, &|_| refused),
             ],
             5,
         );

@@ -7,7 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
+use rivetwatch::export::covered::Covering;
+use rivetwatch::export::dashboards;
+use rivetwatch::promql::{self, Expr, ExprKind, selectors};
 use rivetwatch::rivet::errors::{Cause, ERROR_CODES};
+use rivetwatch::rivet::inventory::{Family, families};
+use rivetwatch::rivet::names::lookup;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -21,6 +26,7 @@ struct RuleFile {
 #[serde(deny_unknown_fields)]
 struct Group {
     name: String,
+    interval: Option<String>,
     rules: Vec<Rule>,
 }
 
@@ -130,6 +136,10 @@ fn names_and_groups_keep_to_the_limits_of_the_mixin_guide() {
             assert!(group.name.len() <= 40, "{file}: group {} is longer than 40", group.name);
             assert!(group.rules.len() <= 20, "{file}: group {} holds {} rules", group.name, group.rules.len());
             assert!(groups.insert(group.name.clone()), "{file}: group {} exists twice", group.name);
+            // Sums over windows count on one point a minute; everything else is judged at every tick.
+            let minutely = group.name.starts_with("rivet-slo-") || group.name == "rivet-burn-rates";
+            let is_view = group.name.starts_with("rivet-dashboard-");
+            assert!(is_view || (group.interval.as_deref() == Some("1m")) == minutely, "{file}: {}", group.name);
         }
     }
     for (file, name, rule) in alerting_rules() {
@@ -153,6 +163,67 @@ fn annotations_say_what_is_wrong_where_and_how_much() {
     }
 }
 
+/// The signals that an expression reads, and those that they are made of; thresholds left out.
+fn signals_behind(expr: &str, recorded: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let (mut found, mut waiting) = (BTreeSet::new(), vec![expr.to_owned()]);
+    while let Some(text) = waiting.pop() {
+        let expr = promql::parse(&text).unwrap();
+        let names = selectors(&expr).filter_map(|s| s.name.clone());
+        for name in names.filter(|n| n.starts_with("rivet:") && n != "rivet:threshold") {
+            if found.insert(name.clone()) {
+                waiting.extend(recorded.get(&name).cloned());
+            }
+        }
+    }
+    found
+}
+
+/// Text without the `:instance` views that dashboards read in place of series without an instance.
+fn without_views(text: &str) -> String {
+    text.replace(":instance{", "{").replace('\\', "")
+}
+
+#[test]
+fn the_panel_that_an_alert_links_shows_what_it_reads() {
+    let boards: BTreeMap<String, serde_json::Value> = dashboards::files()
+        .into_iter()
+        .map(|(name, text)| (name.trim_end_matches(".json").to_owned(), serde_json::from_str(&text).unwrap()))
+        .collect();
+    let recorded: BTreeMap<String, String> = rule_files()
+        .into_iter()
+        .flat_map(|(_, _, parsed)| parsed.groups.into_iter().flat_map(|group| group.rules))
+        .filter_map(|rule| Some((rule.record?, rule.expr)))
+        .collect();
+    let link = Regex::new(r"^/d/([a-z-]+)(?:\?viewPanel=(\d+))?").unwrap();
+    let (mut with_panel, mut without) = (0, Vec::new());
+    for (file, name, rule) in alerting_rules() {
+        let url = rule.annotations.get("dashboard_url").unwrap_or_else(|| panic!("{file}: {name} links no panel"));
+        let found = link.captures(url).unwrap_or_else(|| panic!("{name}: {url}"));
+        let board = boards.get(&found[1]).unwrap_or_else(|| panic!("{name}: no dashboard {}", &found[1]));
+        let Some(id) = found.get(2).map(|m| m.as_str().parse::<u64>().unwrap()) else {
+            without.push(name);
+            continue;
+        };
+        with_panel += 1;
+        let panel = crate::dashboards::panels(board).into_iter().find(|p| p["id"] == id);
+        let panel = panel.unwrap_or_else(|| panic!("{name}: no panel {id} on {}", &found[1]));
+        let shown = without_views(&panel["targets"].to_string());
+        let reads = signals_behind(&rule.expr, &recorded);
+        // A rate shows beside its ratio, and a count beside what it is compared with: the name is enough.
+        let stem = |name: &String| name.split(':').take(2).collect::<Vec<_>>().join(":");
+        assert!(
+            reads.iter().any(|name| shown.contains(&stem(name))),
+            "{name}: panel `{}` shows none of {reads:?}",
+            panel["title"]
+        );
+        for label in ["cluster", "job", "instance"] {
+            let part = format!("{{{{ with $labels.{label} }}}}&var-{label}={{{{ . }}}}{{{{ end }}}}");
+            assert!(url.contains(&part), "{name}: {url}");
+        }
+    }
+    assert!(with_panel > 70, "only {with_panel} alerts link a panel; not {without:?}");
+}
+
 #[test]
 fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
     let alerts: BTreeSet<String> = alerting_rules().into_iter().map(|(_, name, _)| name).collect();
@@ -164,6 +235,42 @@ fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
         runbooks.insert(file.trim_end_matches(".md").to_owned());
     }
     assert_eq!(alerts, runbooks);
+}
+
+/// Names that an inhibition rule chooses by `alertname`; none where it chooses by other labels or takes all.
+fn chosen_by_name(matchers: &[String], alerts: &BTreeSet<String>) -> BTreeSet<String> {
+    let named: Vec<_> =
+        matchers.iter().filter_map(|m| narrows(m)).filter(|(label, ..)| *label == "alertname").collect();
+    let takes_all = named.iter().any(|(_, want, pattern)| *want && pattern.as_str() == "^(?:Rivet.+)$");
+    if named.is_empty() || takes_all {
+        return BTreeSet::new();
+    }
+    alerts.iter().filter(|name| named.iter().all(|(_, want, p)| p.is_match(name) == *want)).cloned().collect()
+}
+
+#[test]
+fn runbooks_name_what_keeps_their_alert_quiet() {
+    let alerts: BTreeSet<String> = alerting_rules().into_iter().map(|(_, name, _)| name).collect();
+    let mut quieted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for rule in inhibit_rules() {
+        let sources = chosen_by_name(&rule.source_matchers, &alerts);
+        for target in chosen_by_name(&rule.target_matchers, &alerts) {
+            quieted.entry(target.clone()).or_default().extend(sources.iter().filter(|s| **s != target).cloned());
+        }
+    }
+    let link = Regex::new(r"\[(\w+)\]\((\w+)\.md\)").unwrap();
+    for (file, text) in files(&alerts_dir().join("runbooks"), ".md") {
+        let named: BTreeSet<String> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("- Kept quiet by: "))
+            .flat_map(|line| link.captures_iter(line).map(|c| c[1].to_owned()).collect::<Vec<_>>())
+            .collect();
+        let expected = quieted.remove(file.trim_end_matches(".md")).unwrap_or_default();
+        assert_eq!(named, expected, "{file}: left: named, right: by inhibit_rules.yaml");
+        for found in link.captures_iter(&text) {
+            assert!(found[1] == found[2] && alerts.contains(&found[1]), "{file}: link to {}", &found[2]);
+        }
+    }
 }
 
 #[test]
@@ -197,8 +304,8 @@ fn every_alert_is_tested_firing_and_silent() {
 
 #[test]
 fn thresholds_that_are_read_are_recorded_and_the_reverse() {
-    let read = Regex::new(r#"rivet:threshold\{signal="([a-z_]+)", severity="([a-z]+)"\}"#).unwrap();
-    let absent = Regex::new(r#"absent\(rivet:threshold\{signal="([a-z_]+)", severity="([a-z]+)"\}\)"#).unwrap();
+    let read = Regex::new(r#"rivet:threshold\{signal="([a-z0-9_]+)", severity="([a-z]+)"\}"#).unwrap();
+    let absent = Regex::new(r#"absent\(rivet:threshold\{signal="([a-z0-9_]+)", severity="([a-z]+)"\}\)"#).unwrap();
     let (mut reads, mut records, mut watched) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let pair = |c: regex::Captures<'_>| (c[1].to_owned(), c[2].to_owned());
     for (file, _, parsed) in rule_files() {
@@ -228,6 +335,112 @@ fn only_the_signals_know_raw_names() {
     }
 }
 
+/// Every rule with its parsed expression, views of the dashboards left out.
+fn expressions() -> Vec<(String, Expr)> {
+    let mut out = Vec::new();
+    for (file, _, parsed) in rule_files().into_iter().filter(|(name, ..)| !name.starts_with("15-")) {
+        for rule in parsed.groups.into_iter().flat_map(|group| group.rules) {
+            let name = rule.record.or(rule.alert).unwrap();
+            out.push((format!("{file}: {name}"), promql::parse(&rule.expr).unwrap()));
+        }
+    }
+    out
+}
+
+/// The engine's family behind each selector of a rule.
+fn engine_families(expr: &Expr) -> Vec<&'static Family> {
+    selectors(expr).filter_map(|s| lookup(s.name.as_deref()?)).map(|found| found.family).collect()
+}
+
+#[test]
+fn rules_read_only_families_that_some_release_records_by_their_canonical_names() {
+    let mut read = BTreeSet::new();
+    for (rule, expr) in expressions() {
+        for selector in selectors(&expr) {
+            let name = selector.name.as_deref().unwrap_or_else(|| panic!("{rule}: a selector without a name"));
+            if let Some(found) = lookup(name) {
+                assert_eq!(found.name, name, "{rule}: a raw name of one release");
+                assert!(found.family.is_recorded, "{rule}: `{name}` is declared and never recorded");
+                read.insert(found.family.name.as_str());
+            }
+        }
+    }
+    assert!(read.len() > 45, "only {} of {} families are read", read.len(), families().len());
+}
+
+#[test]
+fn cluster_wide_gauges_are_read_from_the_instance_that_published_last() {
+    let mut seen = 0;
+    for (rule, expr) in expressions() {
+        if engine_families(&expr).iter().any(|f| f.is_cluster_wide) {
+            let text = expr.to_string();
+            let picks = "rivet_gasoline_worker_last_metrics_publish == on (cluster, namespace, job) group_left () max";
+            assert!(text.contains(picks), "{rule}: stale copies of other instances count too");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "{seen}");
+}
+
+#[test]
+fn no_rule_reads_a_gauge_that_drifts_or_the_counter_that_never_moves() {
+    for (rule, expr) in expressions() {
+        let found = engine_families(&expr);
+        let bad: Vec<_> =
+            found.iter().filter(|f| f.drifts || f.name == "rivet_udb_transaction_attempts").map(|f| &f.name).collect();
+        assert!(bad.is_empty(), "{rule} reads {bad:?}");
+    }
+}
+
+#[test]
+fn free_text_labels_are_summed_away_and_installations_are_kept_apart() {
+    const FREE_TEXT: [&str; 3] = ["error", "location", "type"];
+    for (rule, expr) in expressions() {
+        for node in expr.walk() {
+            let ExprKind::Aggregate(aggregate) = &node.kind else { continue };
+            assert!(!aggregate.without, "{rule}: `without` lets through labels that nobody has thought of");
+            let by: BTreeSet<&str> = aggregate.grouping.iter().map(String::as_str).collect();
+            let free: Vec<_> = FREE_TEXT.iter().filter(|label| by.contains(**label)).collect();
+            assert!(free.is_empty(), "{rule}: by {free:?}");
+            // `min` and `max` without labels are constants: thresholds, and the one sampler ratio of the configuration.
+            let is_constant = by.is_empty()
+                && selectors(node)
+                    .all(|s| matches!(s.name.as_deref(), Some("rivet:threshold" | "rivet_config_sampler_ratio")));
+            // What Kubernetes, Postgres and the agent count belongs to a namespace, a pod or the agent, not to an engine's job.
+            let has_no_job = selectors(node).all(|s| {
+                let name = s.name.as_deref().unwrap_or_default();
+                ["kube_", "container_", "kubelet_", "pg_", "rivetwatch_"].iter().any(|source| name.starts_with(source))
+            });
+            let kept = by.contains("cluster") && by.contains("namespace") && (by.contains("job") || has_no_job);
+            assert!(is_constant || kept, "{rule}: by {by:?}");
+            assert_eq!(by.contains("pool_name"), by.contains("rivet_namespace"), "{rule}: a pool without its tenant");
+        }
+    }
+}
+
+#[test]
+fn series_that_are_kept_for_days_have_the_names_by_which_they_are_kept() {
+    let long = Regex::new(r"^rivet:(slo|capacity):.+").unwrap();
+    for (rule, expr) in expressions() {
+        for node in expr.walk() {
+            let ExprKind::Matrix(matrix) = &node.kind else { continue };
+            let rivetwatch::promql::DurationKind::Literal(range) = &matrix.range.kind else { continue };
+            let name = matrix.selector.name.as_deref().unwrap_or_default();
+            // What is only asked for its presence within a day may have less to look at.
+            let presence = ["up", "rivet_gasoline_worker_last_ping", "rivet:engine_instances:count"].contains(&name);
+            assert!(range.value <= 7200.0 || presence || long.is_match(name), "{rule}: {name} over {} s", range.value);
+        }
+    }
+}
+
+#[test]
+fn alerts_that_others_cover_exist() {
+    let alerts: BTreeSet<String> = alerting_rules().into_iter().map(|(_, name, _)| name).collect();
+    for (ours, _) in Covering::KubePrometheus.pairs() {
+        assert!(alerts.contains(*ours), "{ours} is no alert of ours");
+    }
+}
+
 #[test]
 fn client_errors_are_left_out_of_the_error_ratio_and_no_others() {
     let (_, text, _) = rule_files().into_iter().find(|(name, _, _)| name == "10-signals.yaml").unwrap();
@@ -252,12 +465,16 @@ fn narrows(matcher: &str) -> Option<(&'static str, bool, Regex)> {
     Some((label, !captures[2].starts_with('!'), pattern))
 }
 
+fn inhibit_rules() -> Vec<InhibitRule> {
+    let text = fs::read_to_string(alerts_dir().join("inhibit_rules.yaml")).unwrap();
+    let parsed: InhibitFile = serde_saphyr::from_str(&text).unwrap();
+    parsed.inhibit_rules
+}
+
 #[test]
 fn inhibition_names_alerts_that_exist_and_never_mutes_both_sides() {
     let alerts: BTreeSet<(String, String)> =
         alerting_rules().into_iter().map(|(_, name, rule)| (name, rule.labels["severity"].clone())).collect();
-    let text = fs::read_to_string(alerts_dir().join("inhibit_rules.yaml")).unwrap();
-    let parsed: InhibitFile = serde_saphyr::from_str(&text).unwrap();
     let chosen = |matchers: &[String]| -> BTreeSet<(String, String)> {
         let narrowed: Vec<_> = matchers.iter().filter_map(|m| narrows(m)).collect();
         let fits = |(name, severity): &(String, String)| {
@@ -268,7 +485,7 @@ fn inhibition_names_alerts_that_exist_and_never_mutes_both_sides() {
         alerts.iter().filter(|alert| fits(alert)).cloned().collect()
     };
     let mut mutes = BTreeSet::new();
-    for rule in &parsed.inhibit_rules {
+    for rule in &inhibit_rules() {
         let (sources, targets) = (chosen(&rule.source_matchers), chosen(&rule.target_matchers));
         assert!(!sources.is_empty() && !targets.is_empty(), "{:?} names nothing", rule.target_matchers);
         assert!(rule.equal.iter().any(|label| label == "job"), "{:?}: not bound to one installation", rule.equal);

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rivetwatch::export::covered::Covering;
+use rivetwatch::export::grafana::{GrafanaSettings, grafana};
+use rivetwatch::export::loader::Loader;
 use rivetwatch::export::relabel::{self, Reader};
 use rivetwatch::export::rules::{self, Changes, PrometheusRuleSettings, RuleFile};
 use serde_json::Value;
@@ -58,4 +61,65 @@ fn shipped_rules_come_out_unchanged_and_fit_the_operator() {
         let original: Value = serde_saphyr::from_str(&file.text).unwrap();
         assert_eq!(object["spec"]["groups"], original["groups"], "{}", file.name);
     }
+}
+
+fn alerts_in(files: &[RuleFile]) -> usize {
+    files.iter().map(|file| file.text.matches("- alert: ").count()).sum()
+}
+
+#[test]
+fn shipped_rules_merge_into_one_file_of_all_their_groups() {
+    let files = shipped();
+    let document: Value = serde_saphyr::from_str(&rules::merged(&files)).unwrap();
+    let groups = |text: &str| serde_saphyr::from_str::<Value>(text).unwrap()["groups"].as_array().unwrap().clone();
+    let each: Vec<Value> = files.iter().flat_map(|file| groups(&file.text)).collect();
+    assert_eq!(document["groups"].as_array().unwrap(), &each);
+}
+
+#[test]
+fn older_loaders_and_covered_alerts_take_away_just_that() {
+    let files = shipped();
+    let older = Changes { oldest: Some(Loader::Prometheus("2.41".parse().unwrap())), ..Changes::default() };
+    let out = rules::prometheus(&files, &older).unwrap();
+    assert_eq!(alerts_in(&out), alerts_in(&files));
+    assert!(out.iter().all(|file| !file.text.contains("keep_firing_for")));
+    // 2.42 knows all that the shipped files say.
+    let floor = Changes { oldest: Some(Loader::Prometheus("2.42".parse().unwrap())), ..Changes::default() };
+    assert_eq!(rules::prometheus(&files, &floor).unwrap(), files);
+    let covered = Changes { covered: Covering::KubePrometheus.alerts(), ..Changes::default() };
+    let out = rules::prometheus(&files, &covered).unwrap();
+    let text: String = out.iter().map(|file| file.text.as_str()).collect();
+    for (ours, _) in Covering::KubePrometheus.pairs() {
+        assert!(!text.contains(&format!("- alert: {ours}\n")), "{ours}");
+    }
+    assert!(alerts_in(&out) > 80);
+}
+
+#[test]
+fn grafana_gets_every_alert_with_an_id_and_a_panel() {
+    let files = shipped();
+    let text = grafana(&files, &Changes::default(), &GrafanaSettings::default()).unwrap();
+    let document: Value = serde_saphyr::from_str(&text).unwrap();
+    assert_eq!(document["apiVersion"], 1);
+    let mut uids = std::collections::BTreeSet::new();
+    let (mut rules, mut panels) = (0, 0);
+    for group in document["groups"].as_array().unwrap() {
+        let mut titles = std::collections::BTreeSet::new();
+        assert_eq!((&group["orgId"], &group["folder"]), (&1.into(), &"Rivet".into()));
+        for rule in group["rules"].as_array().unwrap() {
+            let uid = rule["uid"].as_str().unwrap();
+            assert!(uid.len() <= 40 && uid.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{uid}");
+            assert!(uids.insert(uid.to_owned()), "{uid} twice");
+            let title = rule["title"].as_str().unwrap();
+            assert!(titles.insert(title.to_owned()) && title.len() <= 190, "{title} twice in {}", group["name"]);
+            let refs: Vec<_> = rule["data"].as_array().unwrap().iter().map(|d| d["refId"].clone()).collect();
+            assert_eq!(refs, ["A", "B", "C"]);
+            let annotations = rule["annotations"].to_string();
+            assert!(!annotations.contains("$value ") && !annotations.contains("$externalURL"), "{uid}: {annotations}");
+            panels += usize::from(rule["annotations"]["__panelId__"].is_string());
+            rules += 1;
+        }
+    }
+    assert_eq!(rules, alerts_in(&files));
+    assert!(panels > 70, "{panels}");
 }

@@ -40,6 +40,7 @@ mod rooms;
 mod rules_conformance;
 mod rules_engine;
 mod rules_lives;
+mod rules_mutation;
 mod rules_promtool;
 mod scrape;
 mod scrape_real_engine;

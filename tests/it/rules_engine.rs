@@ -242,3 +242,52 @@ fn a_rule_that_costs_much_is_named_with_its_cost() {
     assert_eq!(world.own(COST_METRIC, "cheap"), None);
     assert_eq!(world.own(COST_METRIC, "Dear"), Some(0.041));
 }
+
+#[test]
+fn a_group_with_a_longer_interval_keeps_to_its_own_ticks() {
+    let mut world = World::new(
+        "groups:
+- name: minutely
+  interval: 1m
+  rules:
+  - {record: 'job:x:last', expr: x}
+  - {alert: Slow, expr: x > 0, for: 30s}
+- name: every-tick
+  interval: 5s
+  rules: [{record: 'job:x:tick', expr: x}]
+",
+    );
+    let recorded = |out: &Output, name: &str| out.batch.points.iter().any(|p| p.labels.metric_name() == name);
+    let mut at_ticks = Vec::new();
+    // The start is not aligned; the tick at 120 s is missed and made up for at 135 s.
+    for at in [15, 30, 45, 60, 75, 90, 105, 135, 150, 165, 180, 195] {
+        world.put("x{job=\"a\"}", at * 1000, 1.0);
+        let out = world.tick(at * 1000);
+        assert!(recorded(&out, "job:x:tick"), "a shorter interval than the tick's is the tick's");
+        if recorded(&out, "job:x:last") {
+            at_ticks.push(at);
+        }
+    }
+    assert_eq!(at_ticks, [60, 135, 180]);
+
+    world.put("x{job=\"b\"}", 196_000, 1.0);
+    let input = Input { storage: &world.store, sources_ready: true, stopwatch: None };
+    world.rules.arrival(TimestampMs(197_000), &input).unwrap();
+    let alerts = |world: &World| world.rules.view().alerts().count();
+    assert_eq!(alerts(&world), 1, "what arrives between ticks waits for the group's own");
+    assert_eq!(world.rules.next_deadline(), None);
+    world.tick(240_000);
+    assert_eq!(alerts(&world), 2);
+}
+
+#[test]
+fn a_reload_neither_repeats_nor_forgets_a_groups_interval() {
+    let text = "groups: [{name: minutely, interval: 1m, rules: [{record: 'job:x:last', expr: vector(1)}]}]";
+    let mut world = World::new(text);
+    let ran = |out: Output| out.batch.points.iter().any(|p| p.labels.metric_name() == "job:x:last");
+    assert!(ran(world.tick(60_000)));
+    let again = load(&[Source { name: "rules.yaml".into(), text: text.into() }], &Tuning::default()).unwrap();
+    world.rules.replace(again, TimestampMs(65_000));
+    assert!(!ran(world.tick(75_000)));
+    assert!(ran(world.tick(120_000)));
+}

@@ -1,4 +1,4 @@
-//! The Grafana dashboards: Overview, Requests, Capacity.
+//! The Grafana dashboards: Overview, Requests, Capacity, Internals.
 //!
 //! In: nothing but code; they read the signals that the shipped rule files record.   Out: JSON files or a ConfigMap.
 //! Always: the first panel says whether the recording rules are present; every selector carries `$job` and
@@ -7,6 +7,7 @@
 
 mod capacity;
 pub mod classic;
+mod internals;
 pub mod model;
 mod overview;
 mod requests;
@@ -25,6 +26,7 @@ use unit::Unit;
 const OVERVIEW: &str = "rivetwatch-overview";
 const REQUESTS: &str = "rivetwatch-requests";
 const CAPACITY: &str = "rivetwatch-capacity";
+const INTERNALS: &str = "rivetwatch-internals";
 
 /// The most a ConfigMap may hold, in bytes; etcd takes no larger request.
 const CONFIG_MAP_BYTES_MAX: usize = 1 << 20;
@@ -63,7 +65,7 @@ impl Default for ConfigMapSettings {
 
 /// All dashboards, in the order in which to read them.
 pub fn all() -> Vec<Dashboard> {
-    vec![overview::dashboard(), requests::dashboard(), capacity::dashboard()]
+    vec![overview::dashboard(), requests::dashboard(), capacity::dashboard(), internals::dashboard()]
 }
 
 /// File name and content of each dashboard as classic Grafana JSON, with a newline at the end.

@@ -150,6 +150,7 @@ fn links(config: &PagerdutyConfig, templates: &Templates, page: &Page) -> Vec<Va
         .map(|l| json!({"href": templates.render(&l.href, page), "text": templates.render(&l.text, page)}))
         .collect();
     links.extend(page.runbook().map(|url| json!({"href": url, "text": "Runbook"})));
+    links.extend(page.dashboard().map(|url| json!({"href": url, "text": "Dashboard"})));
     links.extend(page.external_url.as_ref().map(|url| json!({"href": url, "text": "rivetwatch"})));
     links
 }

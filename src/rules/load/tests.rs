@@ -183,3 +183,23 @@ fn a_file_of_prometheus_loads_unchanged() {
     let a = set.rules[1].alerting().unwrap();
     assert_eq!((a.for_ms, a.keep_firing_for_ms, a.labels.len()), (5_400_000, 300_000, 2));
 }
+
+#[test]
+fn a_panel_is_linked_in_the_grafana_that_is_configured() {
+    let text = "groups:
+- name: g
+  rules:
+  - {alert: A, expr: up, annotations: {dashboard_url: '/d/x?var-job={{ $labels.job }}', other: /d/y}}
+  - {alert: B, expr: up, annotations: {dashboard_url: 'https://own.example/d/x'}}
+";
+    let url = |grafana_url: Option<&str>, i: usize| {
+        let tuning = Tuning { grafana_url: grafana_url.map(str::to_owned), ..Tuning::default() };
+        let set = load(&[Source { name: "f".into(), text: text.into() }], &tuning).unwrap();
+        let annotations = &set.rules[i].alerting().unwrap().annotations;
+        annotations.iter().map(|(_, t)| t.text().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(url(None, 0), ["/d/x?var-job={{ $labels.job }}", "/d/y"]);
+    let grafana = Some("https://grafana.example/g");
+    assert_eq!(url(grafana, 0), ["https://grafana.example/g/d/x?var-job={{ $labels.job }}", "/d/y"]);
+    assert_eq!(url(grafana, 1), ["https://own.example/d/x"]);
+}

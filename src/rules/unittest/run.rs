@@ -1,99 +1,68 @@
 //! Runs the tests of one file over a store in memory.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::config::{Settings, expand};
+use super::super::config::Settings;
 use super::super::engine::{Input, Rules};
-use super::super::load::{Source, Tuning, load};
 use super::super::memory::MemoryStore;
-use super::super::rule::RuleSet;
 use super::super::{AlertView, State};
 use super::compare::{FiringAlert, SampleText, go_duration, indent, same_samples, show_alerts, show_samples};
-use super::format::{AlertTest, ExprTest, TestFile, TestGroup};
+use super::format::{AlertTest, ExprTest, TestGroup};
+use super::prepare::Prepared;
 use super::{FileReport, TestOptions};
-use crate::model::{Labels, TimeRange, TimestampMs, Value, format_duration_ms};
-use crate::promql::testing::MemoryStorage;
+use crate::model::{Labels, TimestampMs, Value, format_duration_ms};
 use crate::promql::{self, Engine, EngineOptions, QueryValue, parse_series_labels, parse_series_values};
-use crate::storage::{Point, Select, SeriesData};
 
 /// Runs the tests of the file `path`, whose text is given.
 pub fn file(path: &Path, text: &str, options: &TestOptions, report: &mut FileReport) {
-    let file = match TestFile::parse(text) {
-        Ok(file) => file,
-        Err(e) => return report.failures.push(format!("    {e}")),
+    let prepared = match Prepared::read(path, text) {
+        Ok(prepared) => prepared,
+        Err(mut failures) => return report.failures.append(&mut failures),
     };
-    let order: HashMap<&str, usize> = file.group_eval_order.iter().enumerate().map(|(i, g)| (g.as_str(), i)).collect();
-    if order.len() < file.group_eval_order.len() {
-        return report.failures.push("    group name repeated in evaluation order".into());
-    }
-    let sources = match sources(path, &file) {
-        Ok(sources) => sources,
-        Err(e) => return report.failures.push(e),
-    };
-    let interval_ms = file.evaluation_interval.map_or(60_000, |s| s.0).max(1);
-    if file.tests.is_empty() {
-        return;
-    }
-    let set = match load(&sources, &Tuning::default()) {
-        Ok(set) => Arc::new(set),
-        Err(e) => {
-            let problems = e.problems.iter().map(|p| format!("    {}", indent(&p.to_string(), "    ")));
-            return report.failures.extend(problems);
-        }
-    };
-    for (i, group) in file.tests.iter().enumerate() {
+    for (i, group) in prepared.file.tests.iter().enumerate() {
         if options.run.as_ref().is_some_and(|wanted| !group.name.contains(wanted.as_str())) {
             continue;
         }
         report.tests += 1;
-        let mut test = Test::new(group, &set, &order, interval_ms, file.fuzzy_compare, options);
-        test.run();
+        let needed = if options.only_needed { Some(prepared.needed(i)) } else { None };
+        let mut failures = match prepared.input(i) {
+            Ok(input) => Test::new(&prepared, i, input, needed.as_deref(), options).run(),
+            Err(e) => vec![format!("    {e}")],
+        };
         let name = if group.name.is_empty() { format!("test {}", i + 1) } else { group.name.clone() };
-        if test.failures.first().is_some_and(|f| !f.starts_with("    name: ")) {
+        if failures.first().is_some_and(|f| !f.starts_with("    name: ")) {
             report.failures.push(format!("    name: {name},"));
         }
-        report.failures.append(&mut test.failures);
+        report.failures.append(&mut failures);
     }
 }
 
-/// The rule files that the test file names, from its own folder.
-fn sources(path: &Path, file: &TestFile) -> Result<Vec<Source>, String> {
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let mut sources = Vec::new();
-    for pattern in &file.rule_files {
-        let found = expand(&folder.join(pattern));
-        if found.is_empty() {
-            return Err(format!("    no file match pattern {}", folder.join(pattern).display()));
-        }
-        for path in found {
-            let text = std::fs::read_to_string(&path).map_err(|e| format!("    {}: {e}", path.display()))?;
-            sources.push(Source { name: path.display().to_string(), text });
-        }
-    }
-    Ok(sources)
-}
-
-struct Test<'a> {
+/// One test under way.
+pub struct Test<'a> {
     group: &'a TestGroup,
     rules: Rules,
     engine: Engine,
     store: MemoryStore,
     interval_ms: i64,
     fuzzy: bool,
+    /// Whether the first failure is enough.
+    stops_early: bool,
     failures: Vec<String>,
 }
 
 impl<'a> Test<'a> {
-    fn new(
-        group: &'a TestGroup,
-        set: &Arc<RuleSet>,
-        order: &HashMap<&str, usize>,
-        interval_ms: i64,
-        fuzzy: bool,
+    /// The test number `i` of a file over its input; `needed` are the rules to evaluate, all without it.
+    pub fn new(
+        prepared: &'a Prepared,
+        i: usize,
+        input: MemoryStore,
+        needed: Option<&[bool]>,
         options: &TestOptions,
     ) -> Self {
+        let group = &prepared.file.tests[i];
+        let interval_ms = prepared.interval_ms;
         let engine = Engine::new(EngineOptions {
             default_subquery_step_ms: interval_ms,
             window_edges: options.window_edges,
@@ -108,52 +77,34 @@ impl<'a> Test<'a> {
             own_series: false,
             ..Settings::default()
         };
-        let mut by_order: Vec<usize> = (0..set.groups.len()).collect();
-        by_order.sort_by_key(|g| order.get(set.groups[*g].name.as_str()).copied().unwrap_or(0));
-        let mut rules = Rules::new(Arc::clone(set), settings, Arc::new(engine.clone()));
-        if !order.is_empty() {
-            rules.order_by_groups(&by_order);
+        let mut rules = Rules::new(Arc::clone(&prepared.set), settings, Arc::new(engine.clone()));
+        if let Some(order) = &prepared.group_order {
+            rules.order_by_groups(order);
         }
-        Self { group, rules, engine, store: MemoryStore::default(), interval_ms, fuzzy, failures: Vec::new() }
+        if let Some(needed) = needed {
+            rules.leave_out(|i| !needed[i]);
+        }
+        let fuzzy = prepared.file.fuzzy_compare;
+        Self { group, rules, engine, store: input, interval_ms, fuzzy, stops_early: false, failures: Vec::new() }
     }
 
-    fn run(&mut self) {
-        if let Err(e) = self.load_input() {
-            return self.failures.push(format!("    {e}"));
-        }
+    /// Runs it and gives what failed.
+    pub fn run(mut self) -> Vec<String> {
         if let Some(test) = self.group.alert_rule_test.iter().find(|t| t.alertname.is_empty()) {
             let at = format_duration_ms(test.eval_time.0);
             let message = "an item under alert_rule_test misses required attribute alertname at eval_time";
-            return self.failures.push(format!("    {message} {at}"));
+            return vec![format!("    {message} {at}")];
         }
         if self.evaluate_rules() {
             self.group.promql_expr_test.iter().for_each(|test| self.check_expression(test));
         }
+        self.failures
     }
 
-    fn load_input(&mut self) -> Result<(), String> {
-        let step = self.group.interval.map_or(self.interval_ms, |s| s.0);
-        let mut input = MemoryStorage::default();
-        for series in &self.group.input_series {
-            let name = &series.series;
-            let labels = parse_series_labels(name).map_err(|e| format!("series `{name}`: {e}"))?;
-            let values = parse_series_values(&series.values).map_err(|e| format!("values of `{name}`: {e}"))?;
-            for (i, value) in values.into_iter().enumerate() {
-                if let Some(value) = value {
-                    let t = TimestampMs(step.saturating_mul(i64::try_from(i).unwrap_or(i64::MAX)));
-                    input.append(labels.clone(), t, value.value);
-                }
-            }
-        }
-        // Through that store, histograms come with the counter reset hints that Prometheus' chunks give them.
-        let mut set = input.select(&[], TimeRange::ALL).map_err(|e| e.to_string())?;
-        let mut data = SeriesData::default();
-        while let Some(labels) = set.next_into(&mut data).map_err(|e| e.to_string())? {
-            let floats = data.floats.iter().map(|s| (s.t, Value::Float(s.v)));
-            let histograms = data.histograms.iter().map(|(t, h)| (*t, Value::Histogram(Arc::clone(h))));
-            floats.chain(histograms).for_each(|(t, value)| self.store.push(Point { labels: labels.clone(), t, value }));
-        }
-        Ok(())
+    /// Runs it as far as the first failure; whether there was one.
+    pub fn fails(mut self) -> bool {
+        self.stops_early = true;
+        !self.run().is_empty()
     }
 
     /// Evaluates the rules up to the last time that a test asks for; `false` when a rule failed.
@@ -184,6 +135,9 @@ impl<'a> Test<'a> {
             while asked.last().is_some_and(|t| *t < at + self.interval_ms) {
                 let time = asked.pop().unwrap_or_default();
                 alert_tests.iter().filter(|t| t.eval_time.0 == time).for_each(|t| self.check_alerts(t));
+            }
+            if self.stops_early && !self.failures.is_empty() {
+                return false;
             }
             at += self.interval_ms;
         }
