@@ -81,6 +81,10 @@ fn cpu_headroom_counts_to_the_target_of_the_request() {
     assert_eq!((scaling.replicas, scaling.wanted_replicas), (1, 1));
     assert_eq!(report.binding.as_ref().map(|b| b.kind), Some(Kind::CpuTarget));
     let names: Vec<_> = capacity::points(&report).iter().map(|p| p.labels.metric_name().to_owned()).collect();
+    // What is to be kept for days is named so that the store keeps it.
+    for name in [USED, capacity::LIMIT, CPU_FORECAST, REPLICAS_FORECAST] {
+        assert!(name.starts_with("rivet:capacity:"), "{name}");
+    }
     for name in ["rivet:headroom:ratio", USED, "rivet:headroom:binding_ratio", "rivet:headroom:twin_replicas"] {
         assert!(names.contains(&name.to_owned()), "{name} in {names:?}");
     }
