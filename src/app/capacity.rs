@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::api::{Refused, ScalerMetric, ScalerQuestion};
-use crate::capacity::{self, Facts, Report, WhatIf};
+use crate::capacity::{self, Facts, Report, Row, WhatIf};
 use crate::clock::{Clock, next_tick};
 use crate::config::Config;
 use crate::model::{Counter, Gauge, Labels, StatRow, Stats, TimestampMs};
@@ -133,9 +133,11 @@ impl Capacity {
     pub fn scaler(&self, question: &ScalerQuestion) -> Result<f64, String> {
         let report = self.report()?;
         let waited = self.0.clock.now().since(report.at) as f64 / 1000.0;
-        let age = report.newest_sample_age_seconds.ok_or("no engine sends figures")? + waited;
+        let ages = report.sample_ages.iter().filter(|(labels, _)| is_asked(question, labels));
+        let newest = ages.map(|(_, age)| *age).reduce(f64::min);
+        let age = newest.ok_or("no such engine sends figures")? + waited;
         if age * 1000.0 > self.0.stale_after_ms as f64 {
-            return Err(format!("the newest figure of any engine is {age:.0} s old"));
+            return Err(format!("the newest figure of any such engine is {age:.0} s old"));
         }
         answer(&report, question)
     }
@@ -170,23 +172,24 @@ impl Capacity {
     }
 }
 
+/// Whether these labels are of the engines that a ScaledObject names.
+fn is_asked(question: &ScalerQuestion, labels: &Labels) -> bool {
+    let has = |name: &str, value: &Option<String>| value.as_deref().is_none_or(|value| labels.get(name) == Some(value));
+    has("job", &question.job) && has("namespace", &question.namespace)
+}
+
 /// The figure that a ScaledObject asks for.
 fn answer(report: &Report, question: &ScalerQuestion) -> Result<f64, String> {
-    let has = |labels: &Labels, name: &str, value: &str| labels.get(name) == Some(value);
-    let is_asked = |labels: &Labels| {
-        question.job.as_deref().is_none_or(|job| has(labels, "job", job))
-            && question.namespace.as_deref().is_none_or(|namespace| has(labels, "namespace", namespace))
-    };
     match question.metric {
         ScalerMetric::Replicas => {
-            let found = report.autoscalers.iter().filter(|a| is_asked(&a.labels));
+            let found = report.autoscalers.iter().filter(|a| is_asked(question, &a.labels));
             let wanted = found.filter_map(|a| a.wanted_replicas).max();
             wanted.map(f64::from).ok_or_else(|| "no replicas are wanted: usage or requests are not known".to_owned())
         }
         ScalerMetric::Binding => {
-            let relieved = report.rows.iter().filter(|row| row.kind.is_relieved_by_replicas() && is_asked(&row.labels));
-            let nearest = relieved.filter_map(|row| row.headroom_ratio).reduce(f64::min);
-            let left = nearest.ok_or("no limit that more replicas relieve is known")?;
+            let is_relieved = |row: &&Row| row.kind.is_relieved_by_replicas() && is_asked(question, &row.labels);
+            let left = report.rows.iter().filter(is_relieved).filter_map(|row| row.headroom_ratio).reduce(f64::min);
+            let left = left.ok_or("no limit that more replicas relieve is known")?;
             Ok((1.0 - left) * 100.0)
         }
     }

@@ -12,11 +12,13 @@ impl Stats for Disk {
         // A folder that cannot be read has no figures; the store says what is wrong with it.
         let Ok(stat) = rustix::fs::statvfs(&self.0) else { return Vec::new() };
         let bytes = |blocks: u64| blocks as f64 * stat.f_frsize as f64;
+        // Blocks that are kept for root are neither used nor free, as `df` counts.
+        let used = stat.f_blocks.saturating_sub(stat.f_bfree);
         vec![
             StatRow::gauge(
                 "rivetwatch_storage_filesystem_size_bytes",
-                "Size of the file system that holds `storage.path`.",
-                bytes(stat.f_blocks),
+                "Size of the file system that holds `storage.path`, without what is kept for root.",
+                bytes(used + stat.f_bavail),
             ),
             StatRow::gauge(
                 "rivetwatch_storage_filesystem_free_bytes",

@@ -25,7 +25,8 @@ const HISTORY_MS: i64 = 8 * 86_400_000;
 pub(super) struct History {
     grids: HashMap<Labels, Grid>,
     ten_minutes: HashMap<Labels, f64>,
-    since: Option<TimestampMs>,
+    /// Since when there is something, the last minutes included that fill no slot yet.
+    since: HashMap<Labels, TimestampMs>,
 }
 
 /// Labels under which a row's use is recorded.
@@ -55,7 +56,13 @@ impl History {
             let samples: Vec<Sample> = points.iter().map(|s| Sample { t: s.t.plus_ms(-SLOT_MS), v: s.v }).collect();
             grids.insert(identity(&labels), Grid::of(&samples));
         }
-        let since = grids.values().filter(|grid| !grid.is_empty()).map(Grid::since).min();
+        // One a minute is written, so that their number says how long that has been.
+        let written = reader.by(&format!("count_over_time({USED}[10m])"), identity)?;
+        let recent = |n: f64| reader.now.plus_ms(-(n as i64 - 1).max(0) * 60_000);
+        let mut since: HashMap<Labels, TimestampMs> = written.into_iter().map(|(of, n)| (of, recent(n))).collect();
+        for (of, grid) in grids.iter().filter(|(_, grid)| !grid.is_empty()) {
+            since.entry(of.clone()).and_modify(|t| *t = (*t).min(grid.since())).or_insert(grid.since());
+        }
         Ok(Self { grids, ten_minutes: reader.by(&query, identity)?, since })
     }
 
@@ -66,7 +73,7 @@ impl History {
 
     /// Adds peaks and outlook to every row.
     pub fn tell(&self, now: TimestampMs, report: &mut Report) {
-        report.history_since = self.since;
+        report.history_since = self.since.values().copied().min();
         let fullest = fullest(&report.rows);
         for (at, row) in report.rows.iter_mut().enumerate() {
             if !row.kind.has_history() {
@@ -85,14 +92,15 @@ impl History {
             row.peaks.ten_minutes = ten_minutes;
             let is_full = row.used.zip(row.limit).is_some_and(|(used, limit)| used >= limit);
             row.time_to_full_seconds = is_full.then_some(0.0);
-            let Some(grid) = grid.filter(|_| is_fullest) else {
+            let Some(since) = self.since.get(&key).filter(|_| is_fullest) else {
                 row.peaks.since = row.used.map(|_| now);
                 continue;
             };
-            row.peaks.day = most(&[grid.peak(DAY), ten_minutes]);
-            row.peaks.since = (now.since(grid.since()) < 86_400_000).then(|| grid.since());
+            row.peaks.day = most(&[grid.as_ref().and_then(|grid| grid.peak(DAY)), ten_minutes]);
+            row.peaks.since = (now.since(*since) < 86_400_000).then_some(*since);
             row.headroom_at_peak_ratio = row.left(row.peaks.day);
             let Some(limit) = row.limit.filter(|_| !is_full) else { continue };
+            let grid = grid.unwrap_or_default();
             match time_to_limit(&grid, limit, row.kind.nature()) {
                 Ok(outlook) => {
                     row.time_to_full_seconds = Some(outlook.seconds);

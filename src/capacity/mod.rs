@@ -106,7 +106,8 @@ fn report_of(
     let effective: Vec<Effective> =
         world.installations.iter().map(|i| Effective::of(i, world, config, facts)).collect();
     let mut report = Report::new(world.at);
-    report.newest_sample_age_seconds = world.newest_sample_age;
+    report.sample_ages = world.sample_ages.iter().map(|(labels, age)| (labels.clone(), *age)).collect();
+    report.newest_sample_age_seconds = world.sample_ages.values().copied().reduce(f64::min);
     report.rows = rows::rows(Known { world, config, facts, effective: &effective });
     for row in &mut report.rows {
         row.history_factor = factor(row);

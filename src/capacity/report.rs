@@ -221,6 +221,9 @@ pub struct Report {
     pub history_since: Option<TimestampMs>,
     /// Age of the newest figure of any engine; absent while none sends.
     pub newest_sample_age_seconds: Option<f64>,
+    /// The same by installation.
+    #[serde(skip)]
+    pub sample_ages: Vec<(Labels, f64)>,
     /// The same with something else assumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub what_if: Option<Box<WhatIf>>,
@@ -246,6 +249,7 @@ impl Report {
             rows: Vec::new(),
             history_since: None,
             newest_sample_age_seconds: None,
+            sample_ages: Vec::new(),
             what_if: None,
         }
     }

@@ -115,7 +115,8 @@ pub struct World {
     /// The alert thresholds for CPU and memory, which are the targets where no autoscaler is known.
     pub cpu_threshold: Option<f64>,
     pub memory_threshold: Option<f64>,
-    pub newest_sample_age: Option<f64>,
+    /// Age of the newest figure, by installation.
+    pub sample_ages: HashMap<Labels, f64>,
     pub at: TimestampMs,
 }
 
@@ -124,8 +125,8 @@ fn minute(expr: &str) -> String {
     format!("max_over_time(({expr})[1m:15s])")
 }
 
-/// Age of the newest figure of any engine: what the last evaluation found, and how long ago that was.
-const SAMPLE_AGE: &str = "min(rivet:engine_sample_age:seconds + (time() - timestamp(rivet:engine_sample_age:seconds)))";
+/// Age of the newest figure of each engine: what the last evaluation found, and how long ago that was.
+const SAMPLE_AGE: &str = "rivet:engine_sample_age:seconds + (time() - timestamp(rivet:engine_sample_age:seconds))";
 /// Demand over one minute, or over two where a source comes too seldom for that.
 const DEMAND: &str = "sum by (cluster, namespace, job) (rivet:actor_demand:rate1m or on (cluster, namespace, job, instance) rivet:actor_demand:rate)";
 const LOAD: &str = "sum by (cluster, namespace, job, pool_name) (rivet:actor_start_request:rate1m{pool_name!=\"\"} or on (cluster, namespace, job, rivet_namespace, pool_name) rivet:actor_start_request:rate{pool_name!=\"\"})";
@@ -144,7 +145,7 @@ impl World {
             agent_disks: agent_disks(reader)?,
             cpu_threshold: threshold("cpu_utilization")?,
             memory_threshold: threshold("memory_utilization")?,
-            newest_sample_age: reader.scalar(SAMPLE_AGE)?,
+            sample_ages: sample_ages(reader)?,
             at: reader.now,
         })
     }
@@ -252,6 +253,14 @@ fn installations(reader: &Reader<'_>) -> Result<Vec<Installation>, CapacityError
         }
     };
     Ok(engines.into_iter().map(build).collect())
+}
+
+fn sample_ages(reader: &Reader<'_>) -> Result<HashMap<Labels, f64>, CapacityError> {
+    let mut ages: HashMap<Labels, f64> = HashMap::new();
+    for (labels, age) in reader.vector(SAMPLE_AGE)? {
+        ages.entry(installation(&labels)).and_modify(|newest| *newest = newest.min(age)).or_insert(age);
+    }
+    Ok(ages)
 }
 
 fn agent_disks(reader: &Reader<'_>) -> Result<Vec<(Labels, f64, f64)>, CapacityError> {

@@ -292,6 +292,10 @@ impl Config {
         self.forward.validate("forward", p);
         self.api.validate("api", p);
         self.telemetry.validate("telemetry", p);
+        if self.role == Role::Sidecar && self.api.external_scaler.listen.is_some() {
+            let rule = "must not be set where `role` is `sidecar`: it judges nothing; set it where the gateway runs";
+            p.push(Problem::new("api.external_scaler.listen", rule));
+        }
         if self.role == Role::Sidecar && self.forward.otlp.is_none() {
             p.push(Problem::new(FORWARD_ENDPOINT, "must be set where `role` is `sidecar`: it keeps nothing itself"));
         }

@@ -81,6 +81,10 @@ fn cpu_headroom_counts_to_the_target_of_the_request() {
     assert_eq!((scaling.replicas, scaling.wanted_replicas), (1, 1));
     assert_eq!(report.binding.as_ref().map(|b| b.kind), Some(Kind::CpuTarget));
     let names: Vec<_> = capacity::points(&report).iter().map(|p| p.labels.metric_name().to_owned()).collect();
+    // What is to be kept for days is named so that the store keeps it.
+    for name in [USED, capacity::LIMIT, CPU_FORECAST, REPLICAS_FORECAST] {
+        assert!(name.starts_with("rivet:capacity:"), "{name}");
+    }
     for name in ["rivet:headroom:ratio", USED, "rivet:headroom:binding_ratio", "rivet:headroom:twin_replicas"] {
         assert!(names.contains(&name.to_owned()), "{name} in {names:?}");
     }
@@ -507,4 +511,48 @@ fn ten_thousand_engines_are_reported_by_the_fullest() {
     let shedding = row(&report, Kind::CpuShedding);
     assert_eq!((shedding.subject.as_str(), shedding.note.as_str()), ("engine-9999", "the fullest 20 of 10000"));
     assert_eq!(report.autoscalers[0].replicas, 10_000);
+}
+
+#[test]
+fn the_start_of_an_engine_is_no_load() {
+    // Up for three minutes; its start took 3 cores, which the rate over two minutes shows for two.
+    let store = store(
+        &[
+            ("rivet:cpu_request:cores", ENGINE, &|_| 2.0),
+            ("rivet:engine_up:bool", ENGINE, &|minute| if minute < 5 { 0.0 } else { 1.0 }),
+            ("rivet:cpu_usage:cores", ENGINE, &|minute| if minute < 7 { 3.0 } else { 1.0 }),
+        ],
+        8,
+    );
+    let report = report(&store, "autoscaler: {spec: {maxReplicas: 10}}", None);
+    // Counted, 3 cores of 2 would ask for 2 replicas (150 / 80 = 1.875) and hold for five minutes.
+    assert_eq!(report.autoscalers[0].wanted_replicas, Some(1), "{:?}", report.autoscalers[0]);
+}
+
+#[test]
+fn rocksdb_has_one_engine_whatever_the_load() {
+    let store = store(
+        &[
+            ("rivet:engine_up:bool", ENGINE, &|_| 1.0),
+            ("rivet:cpu_usage:cores", ENGINE, &|_| 3.0),
+            ("rivet:cpu_request:cores", ENGINE, &|_| 2.0),
+        ],
+        10,
+    );
+    let report = report(&store, "{}", Some("rocksdb"));
+    let autoscaler = &report.autoscalers[0];
+    assert_eq!(
+        (autoscaler.wanted_replicas, autoscaler.unbounded_replicas, autoscaler.most_replicas),
+        (Some(1), Some(3), Some(1))
+    );
+    assert!(report.rows.iter().all(|row| row.kind != Kind::CpuMaximum));
+}
+
+#[test]
+fn every_kind_is_documented() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/capacity.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    for kind in Kind::ALL {
+        assert!(text.contains(&format!("`{}`", kind.as_str())), "{kind:?} is not in docs/capacity.md");
+    }
 }

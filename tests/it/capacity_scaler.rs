@@ -124,14 +124,14 @@ async fn the_three_calls_of_a_poll_are_answered() {
 async fn stale_figures_are_an_error_and_never_a_number() {
     let server = serve(ScalerConfig::default()).await;
     let channel = channel(&server).await;
-    *server.figure.lock() = Err("the newest figure of any engine is 130 s old".into());
+    *server.figure.lock() = Err("the newest figure of any such engine is 130 s old".into());
     let of = object(&[]);
     let metrics = call::<_, GetMetricsResponse>(channel.clone(), "GetMetrics", metrics_of(of.clone(), "")).await;
     let active = call::<_, IsActiveResponse>(channel.clone(), "IsActive", of.clone()).await;
     for status in [metrics.unwrap_err(), active.unwrap_err()] {
         assert_eq!(
             (status.code(), status.message()),
-            (Code::Unavailable, "the newest figure of any engine is 130 s old")
+            (Code::Unavailable, "the newest figure of any such engine is 130 s old")
         );
     }
     // KEDA drops a metric whose target it cannot ask for; the autoscaler would then shrink without it.
@@ -154,9 +154,9 @@ async fn a_stream_speaks_once_and_ends_with_the_figures() {
     let silence = tokio::time::timeout(Duration::from_secs(1), stream.message()).await;
     assert!(silence.is_err(), "{silence:?}");
     assert!(server.asked.lock().len() > 2);
-    *server.figure.lock() = Err("no engine sends figures".into());
+    *server.figure.lock() = Err("no such engine sends figures".into());
     let end = tokio::time::timeout(Duration::from_secs(20), stream.message()).await.unwrap().unwrap_err();
-    assert_eq!((end.code(), end.message()), (Code::Unavailable, "no engine sends figures"));
+    assert_eq!((end.code(), end.message()), (Code::Unavailable, "no such engine sends figures"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

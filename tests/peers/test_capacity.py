@@ -32,10 +32,12 @@ def keda(tmp_path_factory):
 
 
 class Engine:
-    """An engine that uses `cores` of a request of 2 and a limit of 3, told by remote write every second."""
+    """An engine that uses `cores` of a request of 2 and a limit of 3, told by remote write every second.
 
-    def __init__(self, agent, cores):
-        self.agent, self.cores, self.stopped = agent, cores, threading.Event()
+    With `kubernetes` it is a pod of a namespace, and kube-state-metrics tells of its pods and autoscaler as well."""
+
+    def __init__(self, agent, cores, kubernetes=False):
+        self.agent, self.cores, self.kubernetes, self.stopped = agent, cores, kubernetes, threading.Event()
         self.thread = threading.Thread(target=self.live, daemon=True)
         self.thread.start()
 
@@ -55,9 +57,12 @@ class Engine:
             "k8s_container_cpu_request": lambda s: 2,
             "k8s_container_cpu_limit": lambda s: 3,
         }
+        told = [({"__name__": name, **of}, value) for name, value in values.items()]
+        if self.kubernetes:
+            told = [({**labels, "namespace": "rivet", "pod": "engine-0"}, value) for labels, value in told]
+            told += [(labels, lambda s, value=value: value) for labels, value in kube_state_metrics(began)]
         series = [
-            ({"__name__": name, **of}, [(float(value(s)), int((began + s) * 1000)) for s in moments])
-            for name, value in values.items()
+            (labels, [(float(value(s)), int((began + s) * 1000)) for s in moments]) for labels, value in told
         ]
         remote_write.post(session, self.agent.url, series)
 
@@ -66,12 +71,31 @@ class Engine:
         self.thread.join(5)
 
 
+def kube_state_metrics(began):
+    """What kube-state-metrics 2.x says of two engine pods, one of them pending, and of the shipped autoscaler."""
+    of = {"job": "kube-state-metrics", "instance": "ksm", "namespace": "rivet"}
+    hpa = {**of, "horizontalpodautoscaler": "rivet-engine"}
+    ready = {**of, "pod": "engine-0"}
+    yield {"__name__": "kube_horizontalpodautoscaler_spec_min_replicas", **hpa}, 2
+    yield {"__name__": "kube_horizontalpodautoscaler_spec_max_replicas", **hpa}, 10
+    yield {"__name__": "kube_horizontalpodautoscaler_status_current_replicas", **hpa}, 2
+    yield {"__name__": "kube_horizontalpodautoscaler_status_desired_replicas", **hpa}, 2
+    target = {"metric_name": "cpu", "metric_target_type": "utilization"}
+    yield {"__name__": "kube_horizontalpodautoscaler_spec_target_metric", **hpa, **target}, 60
+    for pod, phase in (("engine-0", "Running"), ("engine-1", "Pending")):
+        yield {"__name__": "kube_pod_container_info", **of, "pod": pod, "container": "rivet-engine"}, 1
+        yield {"__name__": "kube_pod_status_phase", **of, "pod": pod, "phase": phase}, 1
+    yield {"__name__": "kube_pod_status_ready", **ready, "condition": "true"}, 1
+    yield {"__name__": "kube_pod_status_ready_time", **ready}, began - 3600
+    yield {"__name__": "kube_pod_start_time", **ready}, began - 3600
+
+
 @pytest.fixture
 def scaled(agent):
     """`scaled(cores, **scaler)`: an agent with one engine and an external scaler; gives it, the engine and the address."""
     engines = []
 
-    def make(cores, **scaler):
+    def make(cores, kubernetes=False, **scaler):
         address = f"127.0.0.1:{free_port()}"
         a = agent(
             api={"listen": f"127.0.0.1:{free_port()}", "external_scaler": {"listen": address, "stale_after": "15s", **scaler}},
@@ -86,7 +110,7 @@ def scaled(agent):
             engine={"backend": "postgres"},
             capacity={"postgres": {"max_connections": 500, "pubsub": False}},
         )
-        engines.append(Engine(a, cores))
+        engines.append(Engine(a, cores, kubernetes))
         wait_for("CPU of the engine", lambda: a.value("rivet:cpu_usage:cores"), 60)
         return a, engines[-1], address
 
@@ -182,6 +206,23 @@ def test_the_table_says_what_an_operator_must_know(scaled):
     text = capacity("--what-if", "replicas=4,traffic=2x,target.cpu=60%")
     assert "What if: 2 times the traffic" in text and "cpu to 60 % of request" in text, text
     assert "cpu_target" in capacity("-o", "yaml")
+
+
+def test_the_autoscaler_of_kubernetes_is_followed(scaled):
+    agent, _, _ = scaled(1.75, kubernetes=True)
+    capacity = lambda: requests.get(f"{agent.url}/api/v1/capacity", timeout=30).json()["data"]
+
+    def settled():
+        found = capacity()["autoscalers"]
+        return found if found and found[0]["replicas"] == 2 and found[0]["wanted_replicas"] != "unknown" else None
+
+    autoscaler = wait_for("the autoscaler", settled, 60)[0]
+    assert (autoscaler["source"], autoscaler["min_replicas"], autoscaler["max_replicas"]) == ("kubernetes", 2, 10)
+    # One pod at 87 % and one pending as idle: 43 % of 60 % turns the direction, so that the two stay.
+    assert (autoscaler["wanted_replicas"], autoscaler["kubernetes_replicas"]) == (2, 2), autoscaler
+    assert autoscaler["most_replicas"] == 7, "500 connections less 3, 64 for each engine"
+    advice = [a["advice"] for a in capacity()["advice"]]
+    assert any("`maxReplicas` to 7" in text for text in advice), advice
 
 
 @pytest.mark.parametrize("version", ["1.30", "1.33", "1.37"])

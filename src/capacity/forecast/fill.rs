@@ -28,6 +28,9 @@ pub struct Line {
     pub noise: f64,
     /// Slots it was drawn through.
     pub length: usize,
+    /// New beginnings in the history, and the highest value of all of it.
+    pub beginnings: usize,
+    pub highest: f64,
 }
 
 /// Why there is no line.
@@ -49,13 +52,15 @@ impl Line {
         let smooth = history.smoothed();
         let from = smooth.len().saturating_sub(longest);
         let recent = &smooth[from..];
-        let mut begin = 0;
+        let (mut begin, mut beginnings, mut highest) = (0, 0, f64::NEG_INFINITY);
         let mut last: Option<f64> = None;
         for (at, value) in recent.iter().enumerate() {
             let Some(value) = *value else { continue };
             if last.is_some_and(|before| value < before * (1.0 - RESET_SHARE)) {
                 begin = at;
+                beginnings += 1;
             }
+            highest = highest.max(value);
             last = Some(value);
         }
         let segment = &recent[begin..];
@@ -85,7 +90,7 @@ impl Line {
             return Err(NoLine::NotRising);
         }
         let least = least.max(likely / SLOWER_MAX);
-        Ok(Self { slopes: [least, likely, most], level, noise, length: segment.len() })
+        Ok(Self { slopes: [least, likely, most], level, noise, length: segment.len(), beginnings, highest })
     }
 
     /// Milliseconds from the end until the limit, zero where it is reached: at the latest, likely, at the earliest.

@@ -8,7 +8,7 @@ mod fill;
 mod grid;
 mod load;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use fill::{Line, NoLine};
 pub use grid::{DAY, Grid, SLOT_MS, WEEK};
@@ -22,6 +22,8 @@ const PATTERN_REACH: i64 = 4;
 const FILL_REACH: i64 = 10;
 /// Slots (three days) that a line needs for high confidence.
 const DAYS_FOR_HIGH: usize = 3 * DAY;
+/// What was cleared so often before it came near its limit will be cleared again.
+const CLEARED_MIN: usize = 2;
 /// While there is no pattern, a load's last two hours are followed for as long again.
 const SHORT_SLOTS: usize = 12;
 
@@ -57,7 +59,7 @@ pub struct Outlook {
 }
 
 /// Why nothing is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoOutlook {
     /// Less than an hour of history, or less than two days of one that follows the day.
@@ -68,6 +70,8 @@ pub enum NoOutlook {
     NotRising,
     /// It rises, and reaches the limit later than the history can tell.
     Beyond,
+    /// It rises, and has been cleared again and again before it came there: sweeps, nightly restarts.
+    Cleared,
 }
 
 impl NoOutlook {
@@ -76,8 +80,9 @@ impl NoOutlook {
         match self {
             Self::TooShort => "history too short",
             Self::Gaps => "history has gaps",
-            Self::NotRising => "no rise",
+            Self::NotRising => "does not rise",
             Self::Beyond => "too far ahead",
+            Self::Cleared => "cleared before",
         }
     }
 }
@@ -132,6 +137,9 @@ fn by_line(history: &Grid, limit: f64, longest: usize, reach: i64) -> Result<Out
         NoLine::TooShort => NoOutlook::TooShort,
         NoLine::NotRising => NoOutlook::NotRising,
     })?;
+    if line.beginnings >= CLEARED_MIN && line.highest < limit {
+        return Err(NoOutlook::Cleared);
+    }
     let [latest, likely, earliest] = line.ms_to(limit);
     let reach_ms = (line.length as i64 * SLOT_MS * reach).min(HORIZON_MS) as f64;
     if likely > reach_ms {
@@ -170,5 +178,80 @@ pub fn expected(history: &Grid, ahead_ms: i64) -> Option<f64> {
         Ok(pattern) => Some(pattern.at(history.end().plus_ms(ahead_ms))),
         Err(_) if ahead_ms <= 3_600_000 => history.peak(1),
         Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Sample, TimestampMs};
+
+    fn grid(values: impl IntoIterator<Item = f64>) -> Grid {
+        let sample = |(n, v)| Sample { t: TimestampMs(n as i64 * SLOT_MS), v };
+        Grid::of(&values.into_iter().enumerate().map(sample).collect::<Vec<_>>())
+    }
+
+    fn day(slot: usize) -> f64 {
+        (std::f64::consts::TAU * slot as f64 / DAY as f64).sin()
+    }
+
+    #[test]
+    fn a_straight_rise_of_a_disk_meets_its_limit_on_time() {
+        // One a slot; 100 are missing at the end of 600.
+        let outlook = time_to_limit(&grid((0..600).map(f64::from)), 699.0, Nature::Fill).unwrap();
+        assert!((outlook.seconds - 60_000.0).abs() < 1.0, "{outlook:?}");
+        assert_eq!(outlook.confidence, Confidence::High);
+        assert_eq!(outlook.earliest_seconds, outlook.seconds);
+    }
+
+    #[test]
+    fn a_deletion_begins_the_line_anew() {
+        let since_then = (0..30).map(|n| 10.0 + f64::from(n));
+        let outlook = time_to_limit(&grid((0..200).map(f64::from).chain(since_then)), 59.0, Nature::Fill).unwrap();
+        assert!((outlook.seconds - 20.0 * 600.0).abs() < 700.0, "{outlook:?}");
+        assert_eq!(outlook.confidence, Confidence::Low, "five hours may be the slope of a day");
+    }
+
+    #[test]
+    fn what_the_data_cannot_carry_is_not_said() {
+        let rising = |n: usize| grid((0..n).map(|n| n as f64));
+        assert_eq!(time_to_limit(&rising(4), 100.0, Nature::Fill), Err(NoOutlook::TooShort));
+        assert_eq!(time_to_limit(&rising(12), 1_000.0, Nature::Fill), Err(NoOutlook::Beyond), "ten times two hours");
+        assert_eq!(time_to_limit(&grid(vec![5.0; 600]), 10.0, Nature::Fill), Err(NoOutlook::NotRising));
+        let sawtooth = grid((0..600).map(|n| 50.0 + f64::from(n % 25)));
+        assert_eq!(time_to_limit(&sawtooth, 100.0, Nature::Fill), Err(NoOutlook::Cleared));
+        let small = grid((0..600).map(|n| 50.0 + f64::from(n % 12)));
+        assert_eq!(time_to_limit(&small, 100.0, Nature::Fill), Err(NoOutlook::NotRising));
+        // A morning is no growth: three days of it, and no week.
+        let days = grid((0..3 * DAY + 40).map(|n| 10.0 + 5.0 * day(n)));
+        assert_eq!(time_to_limit(&days, 16.0, Nature::Load), Err(NoOutlook::TooShort));
+        let gaps = Grid::of(
+            &(0..2_000).step_by(3).map(|n| Sample { t: TimestampMs(n * SLOT_MS), v: 1.0 }).collect::<Vec<_>>(),
+        );
+        assert_eq!(time_to_limit(&gaps, 2.0, Nature::Load), Err(NoOutlook::Gaps));
+    }
+
+    #[test]
+    fn a_step_within_the_week_is_a_new_level_and_no_growth() {
+        // No growth; four days ago a deployment made everything a third dearer.
+        let level = |n: usize| if n < WEEK + DAY - 4 * DAY { 1.0 } else { 1.33 };
+        let history = grid((0..WEEK + DAY).map(|n| level(n) * (10.0 + 4.0 * day(n))));
+        assert!(matches!(time_to_limit(&history, 20.0, Nature::Load), Err(NoOutlook::NotRising)));
+        let pattern = Pattern::of(&history).unwrap();
+        assert!(pattern.has_step() && pattern.has_week());
+        // The crest of tomorrow is at the new level.
+        let crest = pattern.at(history.end().plus_ms(DAY as i64 / 4 * SLOT_MS));
+        assert!((crest - 1.33 * 14.0).abs() < 0.3, "{crest}");
+    }
+
+    #[test]
+    fn growth_on_a_daily_wave_reaches_the_limit_at_a_crest() {
+        // 2 % of the first level a day; the crest is 14 × (1 + 0.02 d), which is 18.2 at d = 15: 7 days after the eight.
+        let history = grid((0..WEEK + DAY).map(|n| (1.0 + 0.02 * n as f64 / DAY as f64) * (10.0 + 4.0 * day(n))));
+        let outlook = time_to_limit(&history, 18.2, Nature::Load).unwrap();
+        let days = outlook.seconds / 86_400.0;
+        assert!((days - 7.0).abs() < 1.3, "{days}");
+        let hour = (days.fract() * 24.0).round();
+        assert!((4.0..=9.0).contains(&hour), "the crest is at six: {days}");
     }
 }

@@ -149,12 +149,13 @@ fn checklist_percent(resource: Resource, world: &World) -> i32 {
     (threshold.unwrap_or(default) * 100.0).round().clamp(1.0, 1000.0) as i32
 }
 
-/// The production checklist's targets and, except on RocksDB, at least two engines.
+/// The production checklist's targets and at least two engines; RocksDB has exactly one.
 fn checklist(world: &World, facts: &Facts) -> HpaSpec {
     let metric = |resource| MetricSpec::utilization(resource, checklist_percent(resource, world));
     let is_alone = facts.backend.as_deref() == Some("rocksdb");
     HpaSpec {
         min_replicas: if is_alone { 1 } else { limits::INSTANCES_MIN as i32 },
+        max_replicas: if is_alone { 1 } else { MAX_UNKNOWN },
         metrics: vec![metric(Resource::Cpu), metric(Resource::Memory)],
         ..HpaSpec::unbounded()
     }

@@ -21,7 +21,7 @@ use crate::model::{Labels, Matcher, Sample, TimestampMs};
 const POD_STEPS_MAX: i64 = 200_000;
 /// How far back the replay reaches at least, so that a wish or two come before the last.
 const WINDOW_MS_MIN: i64 = 60_000;
-/// Over how long the signals measure usage.
+/// Over how long the signals measure usage: until so long after its start a reading holds the start itself.
 const USAGE_WINDOW_MS: i64 = 120_000;
 
 /// What the replay ended with.
@@ -55,7 +55,7 @@ pub fn replay(
     let (mut last, mut previous) = (None, None);
     let mut now = from;
     while now <= reader.now {
-        let pods = seen.pods(now);
+        let pods = seen.pods(now, step_ms);
         let alive = pods.iter().filter(|pod| !pod.is_deleted && pod.phase != Phase::Failed).count() as i32;
         let replicas = seen.replicas.get(&now.0).map_or(alive, |v| v.round() as i32);
         if replicas > 0 {
@@ -146,6 +146,8 @@ struct Seen {
     start_time: ByPod,
     deleted: ByPod,
     replicas: BTreeMap<i64, f64>,
+    /// When the replay begins.
+    from: TimestampMs,
 }
 
 impl Seen {
@@ -176,11 +178,12 @@ impl Seen {
             start_time: replay.of_pods("rivet:engine_pod_start_time:seconds")?,
             deleted: replay.of_pods("rivet:engine_pod_deleted:bool")?,
             replicas,
+            from: replay.from,
         })
     }
 
-    /// The pods at one sync: Kubernetes' own, else the engines that are seen, which count as ready.
-    fn pods(&self, now: TimestampMs) -> Vec<Pod> {
+    /// The pods at one sync: Kubernetes' own, else the engines that are seen, which count as ready since they are.
+    fn pods(&self, now: TimestampMs, step_ms: i64) -> Vec<Pod> {
         let of_kubernetes: Vec<(&String, Phase)> =
             self.phases.iter().filter_map(|(pod, by_time)| by_time.get(&now.0).map(|phase| (pod, *phase))).collect();
         if !of_kubernetes.is_empty() {
@@ -193,12 +196,27 @@ impl Seen {
             .collect();
         names.sort();
         names.dedup();
-        let long_ago = now.plus_ms(-86_400_000);
-        let ready = Condition { status: Status::True, since: long_ago };
-        let pod =
-            |name: &&String| Pod { started: Some(long_ago), ready: Some(ready), ..self.pod(name, Phase::Running, now) };
+        let pod = |name: &&String| {
+            let since = self.up_since(name, now, step_ms);
+            let ready = Some(Condition { status: Status::True, since });
+            Pod { started: Some(since), ready, ..self.pod(name, Phase::Running, now) }
+        };
         // An engine that is down is a pod without metrics, if it is one at all; it is not counted.
         names.iter().filter(|name| at(&self.up, name, now) != Some(0.0)).map(pod).collect()
+    }
+
+    /// Since when an engine has been up without a break; long ago where that is before the replay, or not known.
+    fn up_since(&self, name: &str, now: TimestampMs, step_ms: i64) -> TimestampMs {
+        let long_ago = now.plus_ms(-86_400_000);
+        let Some(by_time) = self.up.get(name) else { return long_ago };
+        let mut since = now.0;
+        for (at, up) in by_time.range(..=now.0).rev() {
+            if *up <= 0.0 || since - at > step_ms {
+                return TimestampMs(since);
+            }
+            since = *at;
+        }
+        if since == self.from.0 { long_ago } else { TimestampMs(since) }
     }
 
     fn pod(&self, name: &str, phase: Phase, now: TimestampMs) -> Pod {

@@ -1,7 +1,9 @@
 //! The report as tables for people.
 
+use serde::Deserialize;
 use serde_json::Value;
 
+use crate::capacity::forecast::NoOutlook;
 use crate::cli::output::{human, human_seconds, print_table};
 
 fn text(v: &Value) -> String {
@@ -78,13 +80,10 @@ fn outlook(row: &Value) -> String {
             let latest = outlook["latest_seconds"].as_f64().map_or_else(|| "…".to_owned(), human_seconds);
             format!("{} ({earliest} to {latest}, {})", human_seconds(likely), text(&outlook["confidence"]))
         }
-        None => match row["no_outlook"].as_str() {
-            Some("too_short") => "history too short".to_owned(),
-            Some("gaps") => "history has gaps".to_owned(),
-            Some("not_rising") => "does not rise".to_owned(),
-            Some("beyond") => "too far ahead".to_owned(),
-            _ => "-".to_owned(),
-        },
+        None => {
+            let why = NoOutlook::deserialize(&row["no_outlook"]).map_or("-", NoOutlook::words);
+            why.to_owned()
+        }
     }
 }
 
