@@ -503,3 +503,47 @@ fn other_runbooks_that_the_items_name_exist() {
         assert!(rivetwatch::api::page::runbook(link).is_some(), "{link}");
     }
 }
+
+#[test]
+fn remedies_leave_alone_what_they_would_break() {
+    use rivetwatch::checklist::fix::{Change, Wishes, remedies};
+    let of = |objects: Objects, wishes: &Wishes| {
+        let evidence = evidence(objects);
+        let report = judge(&evidence, &Choice::default());
+        remedies(&evidence, &report, wishes)
+    };
+    let services = |objects: Objects| -> Vec<String> {
+        let (found, _) = of(objects, &Wishes::default());
+        let of_item = found.into_iter().filter(|r| r.item == "peer-port-closed");
+        of_item
+            .map(|r| match r.change {
+                Change::Patch { name, patch, .. } => format!("patch {name}: {patch}"),
+                Change::Add(object) => format!("add {}: {}", object["metadata"]["name"], object["spec"]),
+            })
+            .collect()
+    };
+    // The name keeps both ports inside, the guard keeps its node port.
+    let changes = services(shipped());
+    assert!(changes[0].contains("rivet-engine: ") && changes[0].contains("\"type\":\"ClusterIP\""), "{changes:?}");
+    assert!(changes[1].contains("rivet-engine-nodeport") && changes[1].contains("30420"), "{changes:?}");
+    assert!(!changes[1].contains("6421"), "{changes:?}");
+    // A load balancer keeps its address; the port leaves, unless the engine's own topology goes by it.
+    let balancer = with(|o| each(&mut o.services, |s| set(s, "/spec/type", json!("LoadBalancer"))));
+    let (_, left_out) = of(balancer.clone(), &Wishes::default());
+    let reason = &left_out.iter().find(|l| l.item == "peer-port-closed").unwrap().reason;
+    assert!(reason.contains("topology"), "{reason}");
+    let mut without = balancer;
+    each(&mut without.config_maps, |m| {
+        set(m, "/data/config.jsonc", json!("{\"postgres\": {\"url\": \"postgres://u@postgres/x\"}}"))
+    });
+    let changes = services(without);
+    assert!(changes[0].contains("\"$patch\":\"delete\"") && changes[1].contains("rivet-engine-inside"), "{changes:?}");
+    // What nobody told is not made up.
+    let (_, left_out) = of(shipped(), &Wishes::default());
+    for (item, word) in
+        [("image-pinned", "--image-tag"), ("otel-enabled", "--otlp-endpoint"), ("secrets-in-secrets", "Secret")]
+    {
+        let out = left_out.iter().find(|l| l.item == item).unwrap_or_else(|| panic!("{item}: {left_out:?}"));
+        assert!(out.reason.contains(word), "{out:?}");
+    }
+}

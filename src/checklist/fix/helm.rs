@@ -148,7 +148,8 @@ fn values_for(item: &str, remedies: &[&Remedy], known: &Value) -> Option<Vec<(St
         ),
         "grace-period" => one(&["terminationGracePeriodSeconds"], pod("terminationGracePeriodSeconds")),
         "node-spread" => one(&["topologySpreadConstraints"], pod("topologySpreadConstraints")),
-        "peer-port-closed" | "metrics-port-closed" => one(&["service.type"], Some(json!("ClusterIP"))),
+        // `service.type` would close the guard with it.
+        "peer-port-closed" | "metrics-port-closed" => Vec::new(),
         "ingress-timeout" => one(&["ingress.annotations"], at("/metadata/annotations")),
         "autoscaler" => {
             let (min, max) = (at("/spec/minReplicas").unwrap_or(json!(2)), at("/spec/maxReplicas").unwrap_or(json!(7)));
@@ -279,7 +280,7 @@ mod tests {
             [("engine.autoscaling.targetCPUUtilizationPercentage".to_owned(), json!(70))]
         );
         assert_eq!(of("otel-enabled").unwrap(), [("engine.env".to_owned(), json!({"B": "2"}))]);
-        assert_eq!(of("peer-port-closed").unwrap(), [("service.type".to_owned(), json!("ClusterIP"))]);
+        assert_eq!(of("peer-port-closed"), None, "the guard is on the same Service");
         assert_eq!(of("node-spread"), None, "no such key");
         let mut tree = Value::Null;
         set(&mut tree, "a.b", &json!(1));

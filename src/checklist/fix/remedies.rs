@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{LeftOut, is_about_objects};
 use crate::checklist::cluster::{
-    Cluster, Container, Handler, HealthProbe, PortRef, Service, ServiceType, Target, Workload,
+    Cluster, Container, Handler, HealthProbe, PortRef, Service, ServicePort, ServiceType, Target, Workload,
 };
 use crate::checklist::evidence::Evidence;
 use crate::checklist::items::nodes_that_fit;
@@ -212,7 +212,7 @@ impl Place<'_> {
             if !is_open || ports.is_empty() {
                 continue;
             }
-            changes.extend(self.split(service, &ports, port));
+            changes.extend(self.split(service, &ports, port)?);
         }
         match changes.is_empty() {
             true => Err("what opens it is not a Service; see its runbook".into()),
@@ -220,38 +220,61 @@ impl Place<'_> {
         }
     }
 
-    fn split(&self, service: &Service, ports: &[&crate::checklist::cluster::ServicePort], port: u16) -> Vec<Change> {
+    /// Keeps `ports` of a Service inside the cluster and the others open.
+    fn split(&self, service: &Service, ports: &[&ServicePort], port: u16) -> Result<Vec<Change>, String> {
         let patch_service = |patch: Value| Change::Patch {
             api_version: "v1",
             kind: "Service".into(),
             name: service.name.clone(),
             patch: json!({ "spec": patch }),
         };
-        if ports.len() == service.ports.len() {
-            // Nothing else is on it: the whole Service stays inside.
-            let closed: Vec<Value> = ports.iter().map(|p| json!({ "port": p.port, "nodePort": null })).collect();
-            return vec![patch_service(json!({ "type": "ClusterIP", "externalIPs": null, "ports": closed }))];
+        let others: Vec<&ServicePort> =
+            service.ports.iter().filter(|p| !ports.iter().any(|q| q.port == p.port)).collect();
+        let inside = || {
+            let closed: Vec<Value> =
+                service.ports.iter().map(|p| json!({ "port": p.port, "nodePort": null })).collect();
+            patch_service(json!({
+                "type": "ClusterIP", "externalIPs": null, "externalTrafficPolicy": null, "healthCheckNodePort": null,
+                "ports": closed,
+            }))
+        };
+        if others.is_empty() {
+            return Ok(vec![inside()]);
         }
+        if service.kind == ServiceType::NodePort {
+            // The name keeps all its ports inside, since `peer_url` and hosts may go by it; the open ones move with their
+            // node ports, which load balancers outside go by.
+            let open = others.iter().map(|p| with_node_port(service_port(p), p.node_port)).collect();
+            return Ok(vec![inside(), self.service(&format!("{}-nodeport", service.name), "NodePort", service, open)]);
+        }
+        let topology = self.evidence.settings.as_ref().ok().and_then(|s| s.tree("/topology")).map(Value::to_string);
+        let is_named = topology.is_some_and(|t| {
+            [".", ":"].iter().any(|end| t.contains(&format!("//{}{end}", service.name)))
+                && t.contains(&format!(":{port}"))
+        });
+        if is_named {
+            return Err(format!(
+                "the engine's topology goes by Service {} for {port}; give that port a Service of its own first",
+                service.name
+            ));
+        }
+        // A load balancer keeps its address with its name, so that the port leaves instead.
         let deleted: Vec<Value> = ports.iter().map(|p| json!({ "port": p.port, "$patch": "delete" })).collect();
-        let inside: Vec<Value> = ports
-            .iter()
-            .map(|p| {
-                let target = match &p.target {
-                    PortRef::Number(number) => json!(number),
-                    PortRef::Name(name) => json!(name),
-                };
-                json!({ "name": p.name.clone().unwrap_or_else(|| format!("port-{}", p.port)), "port": p.port, "targetPort": target })
-            })
-            .collect();
-        let word = if port == PEER_PORT { "peer" } else { "metrics" };
+        let moved = ports.iter().map(|p| service_port(p)).collect();
+        let added = self.service(&format!("{}-inside", service.name), "ClusterIP", service, moved);
+        Ok(vec![patch_service(json!({ "ports": deleted })), added])
+    }
+
+    /// A new Service for the pods of another.
+    fn service(&self, name: &str, kind: &str, like: &Service, ports: Vec<Value>) -> Change {
         let mut added = json!({
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": { "name": format!("{}-{word}", service.name) },
-            "spec": { "type": "ClusterIP", "selector": service.selector, "ports": inside },
+            "metadata": { "name": name },
+            "spec": { "type": kind, "selector": like.selector, "ports": ports },
         });
         self.put_in_namespace(&mut added);
-        vec![patch_service(json!({ "ports": deleted })), Change::Add(added)]
+        Change::Add(added)
     }
 
     /// New objects go where the engine is, if the objects say where.
@@ -427,6 +450,23 @@ impl Place<'_> {
         let service = ["rivetwatch", "otel", "collector", "alloy"].iter().find_map(|word| named(word))?;
         Some(format!("http://{}:4317", service.name))
     }
+}
+
+/// A port of a Service as it is written; several ports need names.
+fn service_port(port: &ServicePort) -> Value {
+    let target = match &port.target {
+        PortRef::Number(number) => json!(number),
+        PortRef::Name(name) => json!(name),
+    };
+    let name = port.name.clone().unwrap_or_else(|| format!("port-{}", port.port));
+    json!({ "name": name, "port": port.port, "targetPort": target })
+}
+
+fn with_node_port(mut port: Value, node_port: Option<u16>) -> Value {
+    if let Some(number) = node_port {
+        port["nodePort"] = number.into();
+    }
+    port
 }
 
 /// Cores as Kubernetes writes them.

@@ -68,7 +68,8 @@ pub fn text(report: &Report, style: Style) -> String {
         .filter(|(_, count)| *count > 0)
         .map(|(status, count)| format!("{count} {}", status.as_str()))
         .collect();
-    line(&mut out, &format!("{} items: {}", report.findings.len(), counts.join(", ")));
+    let n = report.findings.len();
+    line(&mut out, &format!("{n} item{}: {}", if n == 1 { "" } else { "s" }, counts.join(", ")));
     // A warning or an unknown does not fail the run by itself; the mark says what is worst all the same.
     line(&mut out, &format!("Status check results are {}", style.mark(report.result)));
     out
