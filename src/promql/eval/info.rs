@@ -89,7 +89,15 @@ impl Evaluator<'_> {
             Output::Float(_) => Output::Float(found.time() as f64),
             histogram @ Output::Histogram(_) => histogram,
         };
-        let infos = self.samples_at(&selector, grid.steps, &|step| times[step], sample_time)?;
+        let mut infos: Vec<Series> = Vec::new();
+        let mut total = 0;
+        self.samples_at(&selector, grid.steps, |step| times[step], sample_time, &mut |this, one| {
+            total += one.points.weight();
+            this.check_samples(total)?;
+            infos.push(one.clone());
+            Ok(())
+        })?;
+        super::selector::sort_by_labels(&mut infos);
         let has_histograms = |s: &Series| s.points.iter().any(|(_, point)| matches!(point, Point::Histogram(_)));
         if let Some(bad) = infos.iter().find(|s| has_histograms(s)) {
             let name = bad.labels.metric_name();
