@@ -12,6 +12,7 @@ mod config;
 mod head;
 mod index;
 mod ledger;
+mod passing;
 mod queue;
 mod select;
 mod series;
