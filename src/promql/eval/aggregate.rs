@@ -6,7 +6,8 @@ use hashbrown::HashMap;
 
 use super::annotations::{Annotations, HistogramUse};
 use super::grid::Grid;
-use super::points::{Output, Point, Points, SAMPLE_BYTES, Series};
+use super::held::Held;
+use super::points::{Output, Point, Points, Series};
 use super::selector::sort_by_labels;
 use super::sums::Sums;
 use super::{Evaluated, Evaluator, kahan_add, shared};
@@ -72,11 +73,13 @@ impl Evaluator<'_> {
         let (op, at) = (aggregate.op, aggregate.expr.position);
         let mut by_labels: HashMap<Labels, usize> = HashMap::new();
         let mut groups: Vec<Reduced> = Vec::new();
+        let mut total = Held::default();
         self.stream(&aggregate.expr, grid, &mut |this, one| {
             let labels = group_labels(aggregate, &one.labels);
             let place = *by_labels.entry(labels.clone()).or_insert(groups.len());
             if place == groups.len() {
-                this.check_samples((place + 1).saturating_mul(grid.steps).saturating_mul(CELL_BYTES) / SAMPLE_BYTES)?;
+                total += Held::bytes(labels.size_bytes() + grid.steps * CELL_BYTES);
+                this.check_held(total)?;
                 let cells = Cells::Sums(Sums::new(op, grid.steps));
                 groups.push(Reduced { labels, drop_name: one.drop_name, cells });
             }

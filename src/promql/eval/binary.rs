@@ -5,6 +5,7 @@ use hashbrown::HashMap;
 
 use super::element::arithmetic;
 use super::grid::Grid;
+use super::held::Held;
 use super::matching::Signatures;
 use super::points::{Scalar, Series};
 use super::{Evaluated, Evaluator};
@@ -22,7 +23,7 @@ impl Evaluator<'_> {
             }
             (Evaluated::Vector(lhs), Evaluated::Vector(rhs)) if binary.op.is_set() => {
                 // One bit for each match group and step.
-                self.check_samples((lhs.len() + rhs.len()).saturating_mul(grid.steps) / 128)?;
+                self.check_held(Held::bytes((lhs.len() + rhs.len()).saturating_mul(grid.steps) / 8))?;
                 self.set_operation(binary, lhs, rhs, grid).map(Evaluated::Vector)
             }
             (Evaluated::Vector(lhs), Evaluated::Vector(rhs)) => {

@@ -7,6 +7,7 @@
 use hashbrown::HashMap;
 
 use super::grid::Grid;
+use super::held::Held;
 use super::points::{Output, Point, Points, Series};
 use super::{Evaluator, merge_same_labels};
 use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher};
@@ -90,10 +91,10 @@ impl Evaluator<'_> {
             histogram @ Output::Histogram(_) => histogram,
         };
         let mut infos: Vec<Series> = Vec::new();
-        let mut total = 0;
+        let mut total = Held::default();
         self.samples_at(&selector, grid.steps, |step| times[step], sample_time, &mut |this, one| {
-            total += one.points.weight();
-            this.check_samples(total)?;
+            total += Held::of_series(one);
+            this.check_held(total)?;
             infos.push(one.clone());
             Ok(())
         })?;

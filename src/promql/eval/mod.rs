@@ -12,6 +12,7 @@ mod classic;
 mod element;
 mod functions;
 mod grid;
+mod held;
 mod info;
 mod labels;
 mod matching;
@@ -29,6 +30,7 @@ use hashbrown::HashMap;
 
 use self::annotations::Annotations;
 use self::grid::{Grid, QueryTimes};
+use self::held::Held;
 use self::points::{Point, Points, Scalar, Series};
 use super::ast::{Expr, ExprKind};
 use super::engine::{Cancel, EngineOptions, MatrixSeries, QueryResult, QueryValue, VectorSample};
@@ -197,8 +199,8 @@ struct Evaluator<'a> {
     cancel: &'a Cancel,
     times: QueryTimes,
     notes: Annotations,
-    /// Samples in the vectors that are held at this moment.
-    held: usize,
+    /// What the vectors take that are held at this moment.
+    held: Held,
     /// Values worked on since the cancel flag was last looked at.
     unchecked: usize,
     /// Whether selectors work out counter reset hints that the store does not give, as Prometheus does where only
@@ -214,7 +216,7 @@ impl<'a> Evaluator<'a> {
             cancel,
             times,
             notes: Annotations::default(),
-            held: 0,
+            held: Held::default(),
             unchecked: 0,
             works_out_resets: false,
         }
@@ -222,12 +224,6 @@ impl<'a> Evaluator<'a> {
 
     fn finish(self, value: QueryValue) -> QueryResult {
         QueryResult { value, warnings: self.notes.warnings, infos: self.notes.infos }
-    }
-
-    /// Refuses when `more` samples beside those held would be too many.
-    fn check_samples(&self, more: usize) -> Result<(), QueryError> {
-        let limit = self.options.max_samples;
-        if self.held.saturating_add(more) > limit { Err(QueryError::TooManySamples { limit }) } else { Ok(()) }
     }
 
     /// Looks at the cancel flag once enough was worked on since the last time; `values` are those of now.
@@ -255,13 +251,9 @@ impl<'a> Evaluator<'a> {
             self.eval_node(expr, grid)?
         };
         self.held = before;
-        let samples = match &value {
-            Evaluated::Scalar(Scalar::Steps(values)) => values.len(),
-            Evaluated::Scalar(Scalar::Constant(_)) | Evaluated::String(_) => 1,
-            Evaluated::Vector(series) => series.iter().map(|s| s.points.weight()).sum(),
-        };
-        self.check_samples(samples)?;
-        self.held += samples;
+        let more = Held::of(&value);
+        self.check_held(more)?;
+        self.held += more;
         Ok(value)
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::held::SAMPLE_BYTES;
 use crate::model::{FloatHistogram, Labels, STALE_NAN_BITS, is_stale_nan};
 
 /// Stands where there is no float. The staleness marker is never a value of an expression.
@@ -42,9 +43,6 @@ pub(super) struct Points {
     /// Bytes of the histograms.
     histogram_bytes: usize,
 }
-
-/// Memory that one sample is allowed by the limit of samples.
-pub(super) const SAMPLE_BYTES: usize = 16;
 
 /// Memory of a histogram.
 fn bytes_of(h: &FloatHistogram) -> usize {
@@ -171,6 +169,11 @@ impl Points {
     /// histogram what it takes of memory.
     pub(super) fn weight(&self) -> usize {
         self.present.max(self.floats.len() / 2) + self.histogram_bytes / SAMPLE_BYTES
+    }
+
+    /// Memory of the values.
+    pub(super) fn size_bytes(&self) -> usize {
+        size_of_val(self.floats.as_slice()) + size_of_val(self.histograms.as_slice()) + self.histogram_bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -10,6 +10,7 @@ use super::Evaluator;
 use super::aggregate::{Group, groups};
 use super::annotations::Annotations;
 use super::grid::Grid;
+use super::held::Held;
 use super::points::{Point, Points, Scalar, Series};
 use super::quantiles::quantile;
 use crate::model::Labels;
@@ -40,7 +41,7 @@ impl Evaluator<'_> {
             if group.members.iter().any(|member| !series[*member].points.is_float_only()) {
                 self.notes.histogram_ignored_in_aggregation(aggregate.expr.position, aggregate.op.as_str());
             }
-            self.check_samples(group.members.len().saturating_mul(columns.len()) / 2)?;
+            self.check_held(Held::bytes(group.members.len().saturating_mul(columns.len() * size_of::<f64>())))?;
             for begin in (0..grid.steps).step_by(STEPS_AT_ONCE) {
                 let end = grid.steps.min(begin + STEPS_AT_ONCE);
                 columns.iter_mut().for_each(Vec::clear);
@@ -81,6 +82,7 @@ impl Evaluator<'_> {
         // Groups may meet in one label set, where `label` overwrites a label by which they differ.
         let mut counts: Vec<(Labels, bool, Vec<u32>)> = Vec::new();
         let mut by_labels: HashMap<Labels, usize> = HashMap::new();
+        let mut total = Held::default();
         for group in groups(aggregate, series) {
             let drop_name = group.drop_name && label != crate::model::METRIC_NAME;
             // Values come again and again; their texts and label sets are worked out once.
@@ -89,7 +91,8 @@ impl Evaluator<'_> {
                 let labels = if is_removed { group.labels.clone() } else { group.labels.with(&label, text) };
                 let at = *by_labels.entry(labels.clone()).or_insert(counts.len());
                 if at == counts.len() {
-                    this.check_samples((at + 1).saturating_mul(grid.steps))?;
+                    total += Held { samples: 1, bytes: labels.size_bytes() + grid.steps * size_of::<u32>() };
+                    this.check_held(total)?;
                     counts.push((labels, drop_name, vec![0; grid.steps]));
                 }
                 Ok::<usize, QueryError>(at)
@@ -183,7 +186,7 @@ impl Evaluator<'_> {
         grid: &Grid,
         most: usize,
     ) -> Result<Best, QueryError> {
-        self.check_samples(most.saturating_mul(grid.steps))?;
+        self.check_held(Held::bytes(most.saturating_mul(grid.steps * size_of::<(f64, u32)>())))?;
         let mut best = Best { most, kept: vec![(f64::NAN, 0); most * grid.steps], counts: vec![0; grid.steps] };
         for member in &group.members {
             let points = &series[*member].points;

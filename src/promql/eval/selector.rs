@@ -4,7 +4,7 @@ use super::Evaluator;
 use super::grid::Grid;
 use super::points::{Output, Points, Series};
 use super::stream::Sink;
-use crate::model::{CounterResetHint, FloatHistogram, Labels, Sample, TimeRange, TimestampMs, is_stale_nan};
+use crate::model::{CounterResetHint, FloatHistogram, Labels, Matcher, Sample, TimeRange, TimestampMs, is_stale_nan};
 use crate::promql::ast::{Extension, MatrixSelector, VectorSelector};
 use crate::promql::engine::{MatrixSeries, WindowEdges};
 use crate::promql::error::QueryError;
@@ -68,7 +68,10 @@ impl<'a> Evaluator<'a> {
         mut visit: impl FnMut(&mut Self, Labels, &mut SeriesData) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
         let range = TimeRange { from: TimestampMs(from), to: TimestampMs(to) };
-        let mut set = self.storage.select(&selector.matchers, range)?;
+        // Matching many values with an expression may take long, so that also ends with the query.
+        let matchers: Vec<Matcher> = selector.matchers.iter().map(|m| m.until(self.cancel.flag())).collect();
+        let mut set = self.storage.select(&matchers, range)?;
+        self.cancel.check()?;
         let mut count = 0;
         while let Some(labels) = set.next_into(&mut data)? {
             self.worked(data.len())?;

@@ -6,6 +6,7 @@
 
 use super::element::{Outcome, apply, arithmetic, holds};
 use super::grid::Grid;
+use super::held::Held;
 use super::points::{Point, Points, Scalar, Series};
 use super::selector::sort_by_labels;
 use super::{Evaluator, element, is_step_invariant};
@@ -34,10 +35,10 @@ impl<'a> Evaluator<'a> {
     /// All series that a streamed node hands on, sorted by labels.
     pub(super) fn collect(&mut self, expr: &Expr, grid: &Grid) -> Result<Vec<Series>, QueryError> {
         let mut out: Vec<Series> = Vec::new();
-        let mut total = 0;
+        let mut total = Held::default();
         self.stream_node(expr, grid, &mut |this, one| {
-            total += one.points.weight();
-            this.check_samples(total)?;
+            total += Held::of_series(one);
+            this.check_held(total)?;
             out.push(one.clone());
             Ok(())
         })?;

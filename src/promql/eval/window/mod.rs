@@ -124,6 +124,7 @@ impl<'a> Evaluator<'a> {
         };
         let keeps_name = matches!(call.function.id, FunctionId::LastOverTime | FunctionId::FirstOverTime);
         let mut one = Series { labels: Labels::empty(), drop_name: false, points: Points::default() };
+        let mut noted = String::new();
         self.for_each_windowed(range_arg, grid, |this, labels, drop_name, data, slide| {
             one.points.clear();
             let is_plain = data.histograms.is_empty() && window_call.extension.is_none();
@@ -140,7 +141,7 @@ impl<'a> Evaluator<'a> {
                 return Ok(());
             }
             if data.histograms.is_empty() {
-                this.note_non_counter(&window_call, labels);
+                this.note_non_counter(&window_call, labels, &mut noted);
             }
             (one.labels, one.drop_name) = (labels.clone(), drop_name || !keeps_name);
             sink(this, &mut one)
@@ -255,18 +256,22 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Says so when `rate` or `increase` is used on what does not look like a counter.
-    fn note_non_counter(&mut self, call: &WindowCall, labels: &Labels) {
+    ///
+    /// Series of one name come one after the other, so `noted` remembers that of the last one without a type.
+    fn note_non_counter(&mut self, call: &WindowCall, labels: &Labels, noted: &mut String) {
         if !matches!(call.id, FunctionId::Rate | FunctionId::Increase) {
             return;
         }
         let name = labels.metric_name();
-        if name.is_empty() {
+        let kind = labels.get("__type__");
+        if name.is_empty() || (kind.is_none() && noted == name) {
             return;
         }
-        match labels.get("__type__") {
+        match kind {
             Some("counter" | "histogram") => {}
             Some(kind) => self.notes.possible_non_counter_type(call.first_arg, name, kind),
             None => {
+                name.clone_into(noted);
                 if !["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix)) {
                     self.notes.possible_non_counter(call.first_arg, name);
                 }

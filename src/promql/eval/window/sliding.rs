@@ -135,10 +135,10 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Slope per second and value at `at`, where adding value to value would give the same to many digits: a slope must
-    /// not be small beside values so large that their sums have no digits left for it.
+    /// Slope per second and value at `at`, where adding value to value would give the same to many digits: neither may
+    /// be small beside values so large that their sums have no digits left for it.
     pub(super) fn slope_and_value(&self, at: i64) -> Option<(f64, f64)> {
-        const SUMS_PER_PRODUCT_MAX: f64 = 1e5;
+        const SUMS_PER_RESULT_MAX: f64 = 1e5;
         let Self { times, values, products } = self;
         if values.squares == 0.0 {
             return Some((0.0, values.mean));
@@ -147,7 +147,9 @@ impl Line {
         let ahead = (at as f64 - times.mean) - times.mean_lost;
         let value = values.mean + slope * ahead;
         let reach = 2.0 * (times.squares / times.count).sqrt() + ahead.abs();
-        let is_plain = (reach * values.mean * values.count).abs() <= products.abs() * SUMS_PER_PRODUCT_MAX;
+        let size = values.mean.abs() + (values.squares / values.count).sqrt();
+        let is_plain = reach * size * values.count <= products.abs() * SUMS_PER_RESULT_MAX
+            && size + (slope * ahead).abs() <= value.abs() * SUMS_PER_RESULT_MAX;
         (slope.is_finite() && value.is_finite() && is_plain).then_some((slope * 1000.0, value))
     }
 }
