@@ -113,9 +113,17 @@ pub struct SeriesData {
     /// Floats, staleness markers among them.
     pub floats: Vec<Sample>,
     pub histograms: Vec<(TimestampMs, Arc<FloatHistogram>)>,
+    /// What the reader asks for: of each kind the latest sample in the range alone. A store need not decode the others,
+    /// and may give them all the same.
+    pub latest_only: bool,
 }
 
 impl SeriesData {
+    /// Memory for a reader of which [`SeriesData::latest_only`] is set.
+    pub fn for_latest() -> Self {
+        Self { latest_only: true, ..Self::default() }
+    }
+
     /// Forgets the samples and keeps the memory.
     pub fn clear(&mut self) {
         self.floats.clear();

@@ -9,6 +9,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
+use serde::Serialize;
+use smallvec::{SmallVec, smallvec};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The label that holds a metric's name.
@@ -38,7 +40,7 @@ impl Labels {
 
     /// The value of `name`, or `None` when the label is absent.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+        self.pairs().find(|pair| pair.name == name.as_bytes()).map(|pair| text(pair.value))
     }
 
     /// The metric name, or the empty string when there is none.
@@ -48,7 +50,11 @@ impl Labels {
 
     /// Names and values in ascending order of name.
     pub fn iter(&self) -> Iter<'_> {
-        Iter { rest: &self.0[HASH_BYTES..] }
+        Iter(self.pairs())
+    }
+
+    fn pairs(&self) -> Pairs<'_> {
+        Pairs { rest: self.encoded() }
     }
 
     /// Whether there is no label at all.
@@ -58,7 +64,7 @@ impl Labels {
 
     /// Number of labels.
     pub fn len(&self) -> usize {
-        self.iter().count()
+        self.pairs().count()
     }
 
     /// The xxh3 hash of the set; equal sets have equal hashes, also between processes.
@@ -78,8 +84,42 @@ impl Labels {
 
     /// The labels whose name `wanted` says yes to.
     pub fn keep(&self, mut wanted: impl FnMut(&str) -> bool) -> Self {
-        let pairs: Vec<(&str, &str)> = self.iter().filter(|(n, _)| wanted(n)).collect();
-        encode(&pairs)
+        let mut kept = Encoder::default();
+        self.pairs().filter(|pair| wanted(text(pair.name))).for_each(|pair| kept.put_encoded(pair.encoded));
+        if kept.len() == self.0.len() { self.clone() } else { kept.finish() }
+    }
+
+    /// The set with `name` set to `value`; an empty `value` removes it.
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut changed = Encoder::default();
+        let mut waits = !value.is_empty();
+        for pair in self.pairs() {
+            if waits && pair.name >= name.as_bytes() {
+                changed.put(name, value);
+                waits = false;
+            }
+            if pair.name != name.as_bytes() {
+                changed.put_encoded(pair.encoded);
+            }
+        }
+        if waits {
+            changed.put(name, value);
+        }
+        changed.finish()
+    }
+
+    /// Writes the set as a JSON object.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        for (index, pair) in self.pairs().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            write_json_text(out, pair.name);
+            out.push(b':');
+            write_json_text(out, pair.value);
+        }
+        out.push(b'}');
     }
 
     /// Bytes of memory that this set holds, shared by its clones.
@@ -109,20 +149,40 @@ impl Labels {
 }
 
 /// Iterates over names and values; see [`Labels::iter`].
-pub struct Iter<'a> {
-    rest: &'a [u8],
-}
+pub struct Iter<'a>(Pairs<'a>);
 
 impl<'a> Iterator for Iter<'a> {
     type Item = (&'a str, &'a str);
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|pair| (text(pair.name), text(pair.value)))
+    }
+}
+
+/// One label as its bytes; comparing bytes is comparing texts, without looking whether they are UTF-8.
+struct Pair<'a> {
+    name: &'a [u8],
+    value: &'a [u8],
+    /// Both with their lengths.
+    encoded: &'a [u8],
+}
+
+struct Pairs<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = Pair<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Pair<'a>> {
         if self.rest.is_empty() {
             return None;
         }
+        let before = self.rest;
         let name = take(&mut self.rest);
         let value = take(&mut self.rest);
-        Some((name, value))
+        Some(Pair { name, value, encoded: &before[..before.len() - self.rest.len()] })
     }
 }
 
@@ -200,7 +260,19 @@ impl PartialOrd for Labels {
 impl Ord for Labels {
     /// By name, then value, label after label; a set that is a prefix of another comes first.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        let (mut mine, mut theirs) = (self.encoded(), other.encoded());
+        let common = common_prefix(mine, theirs);
+        let end = mine.len().saturating_sub(common);
+        if end == 0 || common == theirs.len() {
+            return mine.len().cmp(&theirs.len());
+        }
+        // Texts that lie in the common part are equal, so the first that does not decides.
+        loop {
+            let (a, b) = (take(&mut mine), take(&mut theirs));
+            if mine.len() < end {
+                return a.cmp(b);
+            }
+        }
     }
 }
 
@@ -282,27 +354,65 @@ pub fn is_legacy_label_name(name: &str) -> bool {
     is_legacy_metric_name(name) && !name.contains(':')
 }
 
-fn encode(sorted: &[(&str, &str)]) -> Labels {
-    let mut bytes = Vec::with_capacity(HASH_BYTES + sorted.iter().map(|(n, v)| n.len() + v.len() + 4).sum::<usize>());
-    bytes.extend_from_slice(&[0; HASH_BYTES]);
-    for (name, value) in sorted {
-        put(&mut bytes, name);
-        put(&mut bytes, value);
+/// How many bytes from the front are the same.
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    const WORD: usize = 16;
+    let word = |bytes: &[u8]| bytes.first_chunk::<WORD>().map_or(0, |word| u128::from_le_bytes(*word));
+    let mut same = 0;
+    while a.len().min(b.len()) - same >= WORD {
+        let difference = word(&a[same..]) ^ word(&b[same..]);
+        if difference != 0 {
+            return same + difference.trailing_zeros() as usize / 8;
+        }
+        same += WORD;
     }
-    let hash = xxh3_64(&bytes[HASH_BYTES..]);
-    bytes[..HASH_BYTES].copy_from_slice(&hash.to_le_bytes());
-    Labels(bytes.into())
+    same + a[same..].iter().zip(&b[same..]).take_while(|(a, b)| a == b).count()
+}
+
+/// A set in the making: its bytes, with room for the hash in front. Most sets fit without an allocation of their own.
+struct Encoder(SmallVec<[u8; 512]>);
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self(smallvec![0; HASH_BYTES])
+    }
+}
+
+impl Encoder {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn put(&mut self, name: &str, value: &str) {
+        put(&mut self.0, name);
+        put(&mut self.0, value);
+    }
+
+    fn put_encoded(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(mut self) -> Labels {
+        let hash = xxh3_64(&self.0[HASH_BYTES..]);
+        self.0[..HASH_BYTES].copy_from_slice(&hash.to_le_bytes());
+        Labels(self.0.as_slice().into())
+    }
+}
+
+fn encode(sorted: &[(&str, &str)]) -> Labels {
+    let mut set = Encoder::default();
+    sorted.iter().for_each(|(name, value)| set.put(name, value));
+    set.finish()
 }
 
 fn with_hash(encoded: &[u8]) -> Labels {
-    let mut bytes = Vec::with_capacity(HASH_BYTES + encoded.len());
-    bytes.extend_from_slice(&xxh3_64(encoded).to_le_bytes());
-    bytes.extend_from_slice(encoded);
-    Labels(bytes.into())
+    let mut set = Encoder::default();
+    set.put_encoded(encoded);
+    set.finish()
 }
 
 /// Lengths below 255 take one byte; longer ones take 255 and four bytes.
-fn put(bytes: &mut Vec<u8>, text: &str) {
+fn put(bytes: &mut SmallVec<[u8; 512]>, text: &str) {
     match u8::try_from(text.len()) {
         Ok(len) if len < u8::MAX => bytes.push(len),
         _ => {
@@ -332,13 +442,34 @@ fn take_checked<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     std::str::from_utf8(take_bytes(rest)?).ok()
 }
 
-fn take<'a>(rest: &mut &'a [u8]) -> &'a str {
-    let bytes = take_bytes(rest).expect("a label set is only ever built whole");
+fn take<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    take_bytes(rest).expect("a label set is only ever built whole")
+}
+
+fn write_json_text(out: &mut Vec<u8>, bytes: &[u8]) {
+    // Without a way out of the loop, so that it looks at many bytes at once.
+    let is_plain = bytes.iter().fold(true, |plain, byte| plain & !matches!(byte, ..0x20 | b'"' | b'\\'));
+    if is_plain {
+        out.push(b'"');
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+    } else {
+        text(bytes)
+            .serialize(&mut serde_json::Serializer::new(out))
+            .expect("a string is JSON, and memory takes all that is written");
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("a label set is built from strings")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -357,6 +488,33 @@ mod tests {
         assert_eq!(labels.get("long"), Some(long.as_str()));
         assert_eq!(Labels::from_encoded(labels.encoded()), Some(labels));
         assert_eq!(Labels::from_encoded(Labels::empty().encoded()), Some(Labels::empty()));
+    }
+
+    proptest! {
+        #[test]
+        fn changed_sets_and_their_order_are_those_of_the_pairs(
+            a in label_pairs(), b in label_pairs(), name in "[ab]{0,2}", value in "[ab]{0,2}",
+        ) {
+            let (left, right) = (Labels::from_pairs(a.clone()), Labels::from_pairs(b));
+            prop_assert_eq!(left.cmp(&right), left.iter().cmp(right.iter()));
+            prop_assert_eq!(left == right, left.iter().eq(right.iter()));
+            let set: BTreeMap<String, String> = a.into_iter().collect();
+            let mut json = Vec::new();
+            left.write_json(&mut json);
+            prop_assert_eq!(json, serde_json::to_vec(&left).unwrap());
+            let kept = set.iter().filter(|(n, _)| **n != name).map(|(n, v)| (n.clone(), v.clone()));
+            prop_assert_eq!(left.keep(|n| n != name), Labels::from_pairs(kept));
+            if !name.is_empty() {
+                let mut builder = left.builder();
+                builder.set(name.as_str(), value.as_str());
+                prop_assert_eq!(left.with(&name, &value), builder.build());
+            }
+        }
+    }
+
+    fn label_pairs() -> impl Strategy<Value = Vec<(String, String)>> {
+        // Long ones differ behind the first sixteen bytes, or in their length alone.
+        prop::collection::vec(("[ab]{1,2}|a{18,20}|.", "[ab]{0,2}|a{253,258}|.{3}"), 0..6)
     }
 
     #[test]

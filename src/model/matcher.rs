@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use regex::Regex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::Labels;
 use super::labels::{Quoted, is_legacy_label_name};
+use super::pattern::{Pattern, REGEX_BYTES_MAX};
 
 /// The four comparisons of a label matcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,40 +45,85 @@ pub struct Matcher {
     pub name: String,
     pub op: MatchOp,
     pub value: String,
-    regex: Option<Regex>,
+    pattern: Option<Pattern>,
+    given_up: Option<Arc<AtomicU8>>,
 }
 
 impl Matcher {
     /// A matcher for `name`; compiles `value` where `op` is a regular expression.
     ///
     /// # Errors
-    /// The expression does not compile or would need more than 10 MB once compiled.
+    /// The expression does not compile or would need more than [`REGEX_BYTES_MAX`] once compiled.
     pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, MatcherError> {
+        Self::within(REGEX_BYTES_MAX, name, op, value)
+    }
+
+    /// As [`Matcher::new`] where a compiled expression may take no more than `bytes_max`.
+    ///
+    /// # Errors
+    /// The expression does not compile or would need more than that.
+    pub fn within(
+        bytes_max: usize,
+        name: impl Into<String>,
+        op: MatchOp,
+        value: impl Into<String>,
+    ) -> Result<Self, MatcherError> {
         let value = value.into();
-        let regex = match op {
+        let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
             MatchOp::Matches | MatchOp::NotMatches => Some(
-                Regex::new(&format!("^(?s:{value})$"))
+                Pattern::new(&value, bytes_max.min(REGEX_BYTES_MAX))
                     .map_err(|e| MatcherError::Regex { pattern: value.clone(), source: Box::new(e) })?,
             ),
         };
-        Ok(Self { name: name.into(), op, value, regex })
+        Ok(Self { name: name.into(), op, value, pattern, given_up: None })
     }
 
     /// `name="value"`.
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), pattern: None, given_up: None }
+    }
+
+    /// The same matcher, to which nothing passes any more once the flag is not zero: whoever waits for a selection with
+    /// it gets an answer soon, and is to throw it away.
+    pub fn until(&self, given_up: &Arc<AtomicU8>) -> Self {
+        Self { given_up: Some(Arc::clone(given_up)), ..self.clone() }
+    }
+
+    /// Whether the flag of [`Matcher::until`] is set.
+    pub fn has_given_up(&self) -> bool {
+        self.given_up.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed) != 0)
     }
 
     /// Whether a label with this value passes.
     pub fn matches_value(&self, value: &str) -> bool {
-        let is_regex_match = || self.regex.as_ref().is_some_and(|r| r.is_match(value));
+        let matches_pattern = || self.pattern.as_ref().is_some_and(|pattern| pattern.matches(value));
         match self.op {
             MatchOp::Equal => value == self.value,
             MatchOp::NotEqual => value != self.value,
-            MatchOp::Matches => is_regex_match(),
-            MatchOp::NotMatches => !is_regex_match(),
+            _ if self.is_slow() && self.has_given_up() => false,
+            MatchOp::Matches => matches_pattern(),
+            MatchOp::NotMatches => !matches_pattern(),
         }
+    }
+
+    /// The values that pass, where they can be listed: those of `a="b"` and `a=~"b|c"`.
+    pub fn values(&self) -> Option<Vec<&str>> {
+        match self.op {
+            MatchOp::Equal => Some(vec![&self.value]),
+            MatchOp::Matches => self.pattern.as_ref()?.texts().map(Iterator::collect),
+            MatchOp::NotEqual | MatchOp::NotMatches => None,
+        }
+    }
+
+    /// Whether values are matched by a compiled expression, which may take long.
+    pub fn is_slow(&self) -> bool {
+        self.pattern_bytes() > 0
+    }
+
+    /// Most memory that a compiled expression takes, zero where there is none.
+    pub fn pattern_bytes(&self) -> usize {
+        self.pattern.as_ref().map_or(0, Pattern::bytes)
     }
 
     /// Whether the label set passes.
@@ -122,6 +169,18 @@ mod tests {
         let m = Matcher::new("status", MatchOp::Matches, "5..|error").unwrap();
         assert!(m.matches_value("503") && m.matches_value("error"));
         assert!(!m.matches_value("1503") && !m.matches_value("errors"));
+    }
+
+    #[test]
+    fn nothing_passes_what_has_given_up() {
+        let flag = Arc::new(AtomicU8::new(0));
+        for op in [MatchOp::Matches, MatchOp::NotMatches] {
+            let m = Matcher::new("a", op, "[xy]z").unwrap().until(&flag);
+            flag.store(0, Ordering::Relaxed);
+            assert!(m.is_slow() && (m.matches_value("xz") ^ m.matches_value("z")));
+            flag.store(1, Ordering::Relaxed);
+            assert!(m.has_given_up() && !m.matches_value("xz") && !m.matches_value("z"));
+        }
     }
 
     #[test]

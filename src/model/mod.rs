@@ -4,10 +4,12 @@
 
 mod alert;
 mod exemplar;
+mod float;
 mod histogram;
 mod labels;
 mod matcher;
 mod metadata;
+mod pattern;
 mod problem;
 mod sample;
 mod stats;
@@ -16,10 +18,12 @@ mod units;
 
 pub use alert::{Alert, AlertState};
 pub use exemplar::{EXEMPLAR_CHARS_MAX, Exemplar};
+pub use float::{write_float, write_whole};
 pub use histogram::{Bucket, CounterResetHint, FloatHistogram, Span};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME, Quoted, is_legacy_label_name, is_legacy_metric_name};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{Metadata, MetricKind};
+pub use pattern::{REGEX_BYTES_MAX, compile as compile_anchored};
 pub use problem::Problem;
 pub use sample::{STALE_NAN_BITS, Sample, Value, is_stale_nan, stale_nan};
 pub use stats::{Counter, Gauge, StatKind, StatRow, Stats};

@@ -37,7 +37,7 @@ pub enum WindowEdges {
 pub struct EngineOptions {
     /// How far back an instant selector looks for its sample, in milliseconds.
     pub lookback_ms: i64,
-    /// Most samples held at once by one query.
+    /// Most samples held at once by one query; see also [`EngineOptions::max_memory_bytes`].
     pub max_samples: usize,
     /// Most series that one selector may return.
     pub max_series: usize,
@@ -61,6 +61,16 @@ impl Default for EngineOptions {
     }
 }
 
+impl EngineOptions {
+    /// Most memory that one query may hold: what as many samples as allowed take, once as they are worked on and once
+    /// as they are answered, and as much again for labels and sums in the making as a small query may need.
+    pub fn max_memory_bytes(&self) -> usize {
+        const BYTES_PER_SAMPLE: usize = 24;
+        const BYTES_BESIDE: usize = 64 << 20;
+        self.max_samples.saturating_mul(BYTES_PER_SAMPLE).saturating_add(BYTES_BESIDE)
+    }
+}
+
 /// A flag that ends a running query; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<AtomicU8>);
@@ -78,6 +88,11 @@ impl Cancel {
     /// Ends the query because its time is over.
     pub fn time_out(&self) {
         self.0.store(TIMED_OUT, Ordering::Relaxed);
+    }
+
+    /// The flag itself, zero as long as the query runs; for what cannot give an error.
+    pub(super) fn flag(&self) -> &Arc<AtomicU8> {
+        &self.0
     }
 
     /// The error of a query that was ended.

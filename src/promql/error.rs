@@ -57,6 +57,9 @@ pub enum QueryError {
     /// More samples than `max_samples` would be in memory.
     #[error("query processing would load too many samples into memory in query execution; the limit is {limit}")]
     TooManySamples { limit: usize },
+    /// More memory than `max_samples` stands for would be needed.
+    #[error("query processing would need more than {} MiB of memory in query execution", limit >> 20)]
+    TooMuchMemory { limit: usize },
     /// More series than `max_series` were selected.
     #[error("query selects more series than the limit of {limit}")]
     TooManySeries { limit: usize },
@@ -80,7 +83,7 @@ impl QueryError {
         match self {
             Self::Parse(_) | Self::BadQuery(_) | Self::Experimental { .. } => "bad_data",
             Self::Execution(_) => "execution",
-            Self::TooManySamples { .. } | Self::TooManySeries { .. } => "too_much",
+            Self::TooManySamples { .. } | Self::TooMuchMemory { .. } | Self::TooManySeries { .. } => "too_much",
             Self::Canceled => "canceled",
             Self::TimedOut => "timeout",
             Self::Storage(_) => "internal",

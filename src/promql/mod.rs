@@ -2,7 +2,7 @@
 //!
 //! In:  query text, a store, times given by the caller.   Out: values, warnings and infos.
 //! Always: no clock is read; no recursion is deeper than [`MAX_DEPTH`]; what is not implemented is an
-//! error that names it.   Limits: [`MAX_QUERY_BYTES`], and those of [`EngineOptions`].
+//! error that names it.   Limits: [`MAX_QUERY_BYTES`], [`MAX_PATTERN_BYTES`], and those of [`EngineOptions`].
 
 mod ast;
 mod check;
@@ -31,7 +31,7 @@ pub use engine::{Cancel, Engine, EngineOptions, MatrixSeries, QueryResult, Query
 pub use error::{ParseError, QueryError};
 pub use functions::{FUNCTIONS, Function, FunctionId, Optional};
 pub use number::{format_float, format_float_g, parse_number, parse_signed_number};
-pub use parser::{MAX_DEPTH, MAX_QUERY_BYTES, parse, parse_selector};
+pub use parser::{MAX_DEPTH, MAX_PATTERN_BYTES, MAX_QUERY_BYTES, parse, parse_selector};
 pub use series::{SeriesError, SeriesValue, parse_series_labels, parse_series_line, parse_series_values};
 pub use stats::EngineStats;
 

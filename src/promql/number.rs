@@ -1,6 +1,6 @@
 //! Numbers and durations as PromQL writes them.
 
-use crate::model::parse_duration_ms;
+use crate::model::{parse_duration_ms, write_float};
 
 /// Reads a number without sign: decimal, exponent, `0x1f`, `017` (octal), `1_000`, `Inf`, `NaN` in any case.
 ///
@@ -70,13 +70,9 @@ pub(super) fn parse_query_duration_ms(text: &str) -> Option<i64> {
 
 /// Writes a float as Go's `strconv.FormatFloat(v, 'f', -1, 64)` does: no exponent, `+Inf`, `-Inf`, `NaN`.
 pub fn format_float(v: f64) -> String {
-    if v.is_nan() {
-        "NaN".into()
-    } else if v.is_infinite() {
-        if v > 0.0 { "+Inf".into() } else { "-Inf".into() }
-    } else {
-        format!("{v}")
-    }
+    let mut text = Vec::with_capacity(24);
+    write_float(&mut text, v);
+    String::from_utf8(text).expect("digits are ASCII")
 }
 
 /// Writes a float as Go's `%g` does: the shortest form, with an exponent below 1e-4 and from 1e21 on.

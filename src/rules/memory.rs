@@ -81,6 +81,7 @@ impl MemoryStore {
             let data = SeriesData {
                 floats: data.floats[from..to].to_vec(),
                 histograms: data.histograms[h_from..h_to].to_vec(),
+                ..SeriesData::default()
             };
             (labels, data)
         });

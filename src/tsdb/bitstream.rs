@@ -96,6 +96,19 @@ impl<'a> BitReader<'a> {
         Some(ones)
     }
 
+    /// The next bits, left-aligned: at least 57 of them, zeros behind the end. [`BitReader::skip`] takes them.
+    #[inline]
+    pub fn peek(&self) -> u64 {
+        self.word()
+    }
+
+    /// Takes `width` bits that were looked at, or `None` when fewer are left.
+    #[inline]
+    pub fn skip(&mut self, width: u32) -> Option<()> {
+        let end = self.at + width as usize;
+        (end <= self.bytes.len() * 8).then(|| self.at = end)
+    }
+
     /// The bits from the current position on, left-aligned; zeros follow the end.
     #[inline]
     fn word(&self) -> u64 {

@@ -5,6 +5,7 @@
 //! Limits: a chunk ends after [`SAMPLES_MAX`] samples; its owner may end it earlier.
 
 use super::bitstream::{BitReader, BitWriter};
+use crate::model::{Sample, TimestampMs};
 
 /// Samples after which a chunk is full: past about 120 a chunk no longer gets denser, only slower to enter.
 pub(super) const SAMPLES_MAX: u16 = 120;
@@ -134,6 +135,11 @@ impl Appender {
         View { first_t: self.first_t, last_t: self.last_t, count: self.count, bytes: self.bits.bytes() }
     }
 
+    /// The newest sample.
+    pub fn last(&self) -> Option<Sample> {
+        (self.count > 0).then(|| Sample { t: TimestampMs(self.last_t), v: f64::from_bits(self.value) })
+    }
+
     /// Whether there is no sample.
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -165,11 +171,6 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    /// Whether a sample may lie in the closed range.
-    pub fn overlaps(&self, from: i64, to: i64) -> bool {
-        self.count > 0 && self.first_t <= to && self.last_t >= from
-    }
-
     /// Gives time and value of each sample to `each`, oldest first, until it says `false`.
     ///
     /// # Errors
@@ -205,8 +206,47 @@ impl Decoder<'_> {
         Some(())
     }
 
-    #[inline]
+    /// The next sample. The usual case, a steady interval and few bits that differ, is settled with one look.
+    #[inline(always)]
     fn next(&mut self) -> Option<()> {
+        /// Bits that a look is certain to show.
+        const SEEN: u32 = 57;
+        let bits = self.bits.peek();
+        match bits >> 61 {
+            // The same interval, the same value.
+            0b000 | 0b001 => self.bits.skip(2)?,
+            // The same interval, a value that differs in the window of the last.
+            0b010 if (1..=SEEN - 3).contains(&self.width) => {
+                self.bits.skip(3 + self.width)?;
+                self.value ^= (bits << 3) >> (64 - self.width) << self.trailing;
+            }
+            // The same interval, a value with a window of its own.
+            0b011 => {
+                let window = (bits << 3 >> 53) as u32;
+                self.set_window(window)?;
+                if self.width <= SEEN - 14 {
+                    self.bits.skip(14 + self.width)?;
+                    self.value ^= (bits << 14) >> (64 - self.width) << self.trailing;
+                } else {
+                    self.bits.skip(14)?;
+                    self.value ^= self.bits.read(self.width)? << self.trailing;
+                }
+            }
+            _ => return self.next_of_any_kind(),
+        }
+        self.t = self.t.wrapping_add(self.delta);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn set_window(&mut self, window: u32) -> Option<()> {
+        self.width = (window & 0x3f) + 1;
+        self.trailing = 64u32.checked_sub(self.width + (window >> 6))?;
+        Some(())
+    }
+
+    #[inline(never)]
+    fn next_of_any_kind(&mut self) -> Option<()> {
         let width = DELTA_WIDTHS[self.bits.read_unary(4)? as usize];
         if width > 0 {
             let shift = 64 - width;
@@ -219,8 +259,7 @@ impl Decoder<'_> {
             1 => {}
             _ => {
                 let window = self.bits.read(11)? as u32;
-                self.width = (window & 0x3f) + 1;
-                self.trailing = 64u32.checked_sub(self.width + (window >> 6))?;
+                self.set_window(window)?;
             }
         }
         self.value ^= self.bits.read(self.width)? << self.trailing;

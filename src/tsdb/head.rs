@@ -3,7 +3,7 @@
 //! In: whole commits.   Out: snapshots, as counted pointers to series.
 //! Always: a commit is applied under one hold of the write lock and a snapshot is taken under one hold of the read
 //! lock, so a snapshot holds all of a commit or nothing. A reader keeps the lock only while it finds its series and
-//! counts their pointers up; it decodes afterwards. A series that a snapshot holds is copied before it changes.
+//! counts their pointers up; it matches regular expressions before or afterwards, and decodes afterwards. A series that a snapshot holds is copied before it changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,13 +12,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::RwLock;
 
 use super::admission::Commit;
-use super::index::{Index, Slot};
+use super::index::{Index, Passing, Selected, Slot};
+use super::passing::PassingCache;
 use super::retention::Retention;
 use super::series::Series;
 use crate::model::{Labels, Matcher, Metadata, TimeRange, TimestampMs};
 
 /// Families whose metadata is kept, further ones go without; an engine has a few hundred.
 const FAMILIES_MAX: usize = 20_000;
+
+/// How often one selection works out what passes an expression anew because its label has got new values meanwhile;
+/// then each series is asked.
+const WORKED_OUT_AGAIN_MAX: usize = 2;
 
 /// Slots visited under one hold of the write lock while old chunks are dropped: well below a millisecond.
 const SWEEP_SLOTS: usize = 2_048;
@@ -27,6 +32,7 @@ const SWEEP_SLOTS: usize = 2_048;
 #[derive(Debug)]
 pub(super) struct Head {
     visible: RwLock<Visible>,
+    passing: PassingCache,
     retention: Retention,
     // Copies of the levels, so that they are read without the lock.
     bytes: AtomicUsize,
@@ -50,6 +56,7 @@ impl Head {
     pub fn new(retention: Retention) -> Self {
         Self {
             visible: RwLock::default(),
+            passing: PassingCache::default(),
             retention,
             bytes: AtomicUsize::default(),
             series: AtomicUsize::default(),
@@ -93,15 +100,44 @@ impl Head {
         dropped
     }
 
-    /// The series that pass every matcher and may have samples in the range, as they are at this moment.
+    /// The series that pass every matcher and may have samples in the range, as they are at one moment.
     pub fn snapshot(&self, matchers: &[Matcher], range: TimeRange) -> Vec<Arc<Series>> {
-        let visible = self.visible.read();
-        let slots = visible.index.select(
-            matchers,
-            |slot| &visible.at(slot).expect("the index lists live slots only").labels,
-            || visible.live_slots(),
-        );
-        slots.into_iter().filter_map(|slot| visible.at(slot)).filter(|series| series.overlaps(range)).cloned().collect()
+        let mut passing: Vec<Option<Arc<Passing>>> =
+            matchers.iter().map(|matcher| if matcher.is_slow() { self.passing.get(matcher) } else { None }).collect();
+        let mut worked_out = 0;
+        loop {
+            let visible = self.visible.read();
+            let selected = visible.index.select(
+                matchers,
+                worked_out < matchers.len() + WORKED_OUT_AGAIN_MAX,
+                |number| passing[number].as_deref(),
+                |slot| &visible.at(slot).expect("the index lists live slots only").labels,
+                || visible.live_slots(),
+            );
+            let series_of = |slots: Vec<Slot>| -> Vec<Arc<Series>> {
+                let series = slots.into_iter().filter_map(|slot| visible.at(slot));
+                series.filter(|series| series.overlaps(range)).cloned().collect()
+            };
+            match selected {
+                Selected::Slots(slots, left) => {
+                    let mut series = series_of(slots);
+                    drop(visible);
+                    series.retain(|series| left.iter().all(|number| matchers[*number].matches(&series.labels)));
+                    return series;
+                }
+                // Nothing passes any more, so nothing that were found would be right.
+                Selected::Needs(number) if matchers[number].has_given_up() => return Vec::new(),
+                Selected::Needs(number) => {
+                    let matcher = &matchers[number];
+                    let changed = visible.index.values_changed(&matcher.name);
+                    let values: Vec<Box<str>> =
+                        visible.index.values(&matcher.name).map(|(value, _)| Box::from(value)).collect();
+                    drop(visible);
+                    worked_out += 1;
+                    passing[number] = Some(self.passing.work_out(matcher, changed, values));
+                }
+            }
+        }
     }
 
     /// All series, as they are at this moment.

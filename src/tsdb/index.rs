@@ -1,10 +1,10 @@
 //! From labels to series: for each label name and value the sorted list of series that carry it.
 //!
 //! In: slots of series with their labels, and matchers.   Out: the slots that pass every matcher, rising.
-//! Always: the answer equals asking each matcher about each series, only sooner.
+//! Always: the answer equals asking each matcher about each series, only sooner. Matchers that may be slow are never
+//! asked here, because this runs under the head's lock: what passes them is known beforehand, or left to the caller.
 
 use hashbrown::{HashMap, HashSet};
-use regex::escape;
 use smallvec::SmallVec;
 
 use crate::model::{Labels, MatchOp, Matcher};
@@ -21,8 +21,35 @@ const VALUE_BYTES: usize = 64;
 /// The inverted index.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    names: HashMap<String, HashMap<String, Postings>>,
+    names: HashMap<String, Values>,
     bytes: usize,
+    /// Counts changes of any name's set of values, so that a number is never given twice.
+    changes: u64,
+}
+
+/// The values of one name.
+#[derive(Debug, Default)]
+struct Values {
+    postings: HashMap<String, Postings>,
+    /// The change by which this set of values came about.
+    changed: u64,
+}
+
+/// Which values of a name pass a regular expression.
+#[derive(Debug)]
+pub(super) struct Passing {
+    /// [`Index::values_changed`] of the name when they were matched.
+    pub changed: u64,
+    pub values: HashSet<Box<str>>,
+}
+
+/// What a selection gives.
+#[derive(Debug, PartialEq)]
+pub(super) enum Selected {
+    /// The slots that pass, but for the matchers with these numbers, which are still to be asked.
+    Slots(Vec<Slot>, Vec<usize>),
+    /// The values that pass the matcher with this number are needed first.
+    Needs(usize),
 }
 
 impl Index {
@@ -33,8 +60,10 @@ impl Index {
         for (slot, labels) in added {
             for (name, value) in labels.iter() {
                 let values = self.names.entry_ref(name).or_default();
-                let postings = values.entry_ref(value).or_insert_with(|| {
+                let postings = values.postings.entry_ref(value).or_insert_with(|| {
                     self.bytes += VALUE_BYTES + value.len();
+                    self.changes += 1;
+                    values.changed = self.changes;
                     Postings::new()
                 });
                 if postings.last().is_some_and(|last| *last > slot) {
@@ -45,7 +74,7 @@ impl Index {
             }
         }
         for (name, value) in unsorted {
-            if let Some(postings) = self.names.get_mut(name).and_then(|values| values.get_mut(value)) {
+            if let Some(postings) = self.names.get_mut(name).and_then(|values| values.postings.get_mut(value)) {
                 // A stable sort finds the two rising runs and merges them.
                 postings.sort();
             }
@@ -62,125 +91,147 @@ impl Index {
         }
         for (name, value) in touched {
             let Some(values) = self.names.get_mut(name) else { continue };
-            let Some(postings) = values.get_mut(value) else { continue };
+            let Some(postings) = values.postings.get_mut(value) else { continue };
             let before = postings.len();
             postings.retain(|slot| !slots.contains(slot));
             postings.shrink_to_fit();
             self.bytes = self.bytes.saturating_sub((before - postings.len()) * size_of::<Slot>());
             if postings.is_empty() {
-                values.remove(value);
+                values.postings.remove(value);
                 self.bytes = self.bytes.saturating_sub(VALUE_BYTES + value.len());
+                self.changes += 1;
+                values.changed = self.changes;
             }
-            if values.is_empty() {
+            if values.postings.is_empty() {
                 self.names.remove(name);
             }
         }
     }
 
     /// The slots of the series that pass every matcher, rising. `labels_of` gives the labels of a live slot and
-    /// `all` every live slot, rising; both are asked only where the postings do not settle it.
+    /// `all` every live slot, rising; both are asked only where the postings do not settle it. `passing` gives for the
+    /// number of a slow matcher what passes it, where that is known; without `may_need` nothing more is asked for.
     pub fn select<'a>(
         &self,
         matchers: &[Matcher],
+        may_need: bool,
+        passing: impl Fn(usize) -> Option<&'a Passing>,
         labels_of: impl Fn(Slot) -> &'a Labels,
         all: impl FnOnce() -> Vec<Slot>,
-    ) -> Vec<Slot> {
+    ) -> Selected {
         let mut lists: Vec<&[Slot]> = Vec::new();
-        let mut rest: Vec<&Matcher> = Vec::new();
-        for matcher in matchers {
+        let mut rest: Vec<(usize, &Matcher)> = Vec::new();
+        for (number, matcher) in matchers.iter().enumerate() {
             if matcher.op == MatchOp::Equal && !matcher.value.is_empty() {
                 lists.push(self.postings(&matcher.name, &matcher.value));
             } else {
-                rest.push(matcher);
+                rest.push((number, matcher));
             }
         }
         let mut candidates = intersect(lists);
-        // A matcher that wants the label present narrows; the other kind only takes away, so it comes later.
-        rest.sort_by_key(|matcher| matcher.matches_empty());
-        for matcher in rest {
-            let values = self.names.get(matcher.name.as_str());
-            let values_count = values.map_or(0, HashMap::len);
-            candidates = Some(match candidates {
+        let mut left = Vec::new();
+        // A matcher that wants the label present narrows; the other kind only takes away, so it comes later. What is
+        // slow comes last of each kind, when there is least to ask.
+        rest.sort_by_key(|(_, matcher)| (matcher.matches_empty(), matcher.is_slow()));
+        let mut all = Some(all);
+        for (number, matcher) in rest {
+            let values_count = self.names.get(matcher.name.as_str()).map_or(0, |values| values.postings.len());
+            let known = match matcher.is_slow() {
+                true => passing(number).filter(|known| known.changed == self.values_changed(&matcher.name)),
+                false => None,
+            };
+            let takes_away = matcher.matches_empty();
+            if values_count == 0 {
+                // No series has the label: all of them pass, or none.
+                if !takes_away {
+                    return Selected::Slots(Vec::new(), Vec::new());
+                }
+                continue;
+            }
+            if matcher.is_slow() && known.is_none() {
+                let is_few = candidates.as_ref().is_some_and(|some| some.len() <= values_count);
+                if may_need && !is_few {
+                    return Selected::Needs(number);
+                }
+                candidates = candidates.or_else(|| all.take().map(|all| all()));
+                left.push(number);
+                continue;
+            }
+            let some = match candidates {
+                None if takes_away => all.take().map_or_else(Vec::new, |all| all()),
+                None => {
+                    candidates = Some(self.union(matcher, known, true));
+                    continue;
+                }
+                Some(some) => some,
+            };
+            candidates = Some(match known {
                 // Fewer series than values: ask each series.
-                Some(mut some) if some.len() <= values_count => {
-                    some.retain(|slot| matcher.matches(labels_of(*slot)));
-                    some
+                None if some.len() <= values_count => {
+                    some.into_iter().filter(|slot| matcher.matches(labels_of(*slot))).collect()
                 }
-                Some(some) if matcher.matches_empty() => subtract(&some, &self.union(matcher, false)),
-                Some(some) => intersect(vec![&some, &self.union(matcher, true)]).unwrap_or_default(),
-                None if matcher.matches_empty() => {
-                    // Reached once at most: from here on there are candidates.
-                    return self.select_from_all(matchers, labels_of, all());
-                }
-                None => self.union(matcher, true),
+                _ if takes_away => subtract(&some, &self.union(matcher, known, false)),
+                _ => intersect(vec![&some, &self.union(matcher, known, true)]).unwrap_or_default(),
             });
         }
-        candidates.unwrap_or_else(all)
-    }
-
-    fn select_from_all<'a>(
-        &self,
-        matchers: &[Matcher],
-        labels_of: impl Fn(Slot) -> &'a Labels,
-        mut all: Vec<Slot>,
-    ) -> Vec<Slot> {
-        for matcher in matchers {
-            match self.names.get(matcher.name.as_str()) {
-                Some(values) if values.len() < all.len() => all = subtract(&all, &self.union(matcher, false)),
-                _ => all.retain(|slot| matcher.matches(labels_of(*slot))),
-            }
-        }
-        all
+        Selected::Slots(candidates.or_else(|| all.take().map(|all| all())).unwrap_or_default(), left)
     }
 
     /// Series with a value that passes (or, for `passes == false`, does not pass) the matcher.
-    fn union(&self, matcher: &Matcher, passes: bool) -> Vec<Slot> {
-        let Some(values) = self.names.get(matcher.name.as_str()) else { return Vec::new() };
+    fn union(&self, matcher: &Matcher, known: Option<&Passing>, passes: bool) -> Vec<Slot> {
+        let Some(Values { postings, .. }) = self.names.get(matcher.name.as_str()) else { return Vec::new() };
         let mut slots = Vec::new();
-        if let (true, Some(alternatives)) = (passes, literal_alternatives(matcher)) {
-            let distinct: HashSet<&str> = alternatives.into_iter().collect();
-            distinct
-                .iter()
-                .filter_map(|value| values.get(*value))
-                .for_each(|postings| slots.extend_from_slice(postings));
-        } else {
-            values
-                .iter()
-                .filter(|(value, _)| matcher.matches_value(value) == passes)
-                .for_each(|(_, postings)| slots.extend_from_slice(postings));
+        let mut add = |postings: &Postings| slots.extend_from_slice(postings);
+        match (known, matcher.values()) {
+            (Some(known), _) => {
+                // What is known is what the expression matches, whichever way the matcher wants it.
+                if passes == (matcher.op == MatchOp::Matches) {
+                    known.values.iter().filter_map(|value| postings.get(&**value)).for_each(&mut add);
+                } else {
+                    postings
+                        .iter()
+                        .filter(|(value, _)| !known.values.contains(value.as_str()))
+                        .for_each(|(_, p)| add(p));
+                }
+            }
+            (None, Some(values)) if passes => {
+                values.into_iter().filter_map(|value| postings.get(value)).for_each(&mut add);
+            }
+            (None, _) => {
+                postings.iter().filter(|(value, _)| matcher.matches_value(value) == passes).for_each(|(_, p)| add(p));
+            }
         }
         // A series has one value of a label, so nothing is there twice; the runs are merged.
         slots.sort();
         slots
     }
 
+    /// Stands for the set of values that a name has now.
+    pub fn values_changed(&self, name: &str) -> u64 {
+        self.names.get(name).map_or(0, |values| values.changed)
+    }
+
     /// The series that carry exactly this label.
     pub fn postings(&self, name: &str, value: &str) -> &[Slot] {
-        self.names.get(name).and_then(|values| values.get(value)).map_or(&[], |postings| postings.as_slice())
+        let values = self.names.get(name).map(|values| &values.postings);
+        values.and_then(|values| values.get(value)).map_or(&[], |postings| postings.as_slice())
     }
 
     /// Every label name with the number of its values, unsorted.
     pub fn names(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.names.iter().map(|(name, values)| (name.as_str(), values.len()))
+        self.names.iter().map(|(name, values)| (name.as_str(), values.postings.len()))
     }
 
     /// Every value of a name with its series, unsorted.
     pub fn values(&self, name: &str) -> impl Iterator<Item = (&str, &[Slot])> {
-        self.names.get(name).into_iter().flatten().map(|(value, postings)| (value.as_str(), postings.as_slice()))
+        let values = self.names.get(name).into_iter().flat_map(|values| &values.postings);
+        values.map(|(value, postings)| (value.as_str(), postings.as_slice()))
     }
 
     /// Bytes of memory, roughly.
     pub fn size_bytes(&self) -> usize {
         self.bytes
     }
-}
-
-/// The texts of `a|b|c` when the expression is nothing but such texts.
-fn literal_alternatives(matcher: &Matcher) -> Option<Vec<&str>> {
-    let is_plain = |text: &&str| !text.is_empty() && escape(text) == **text;
-    (matcher.op == MatchOp::Matches)
-        .then(|| matcher.value.split('|').collect::<Vec<_>>())
-        .filter(|alternatives| alternatives.iter().all(is_plain))
 }
 
 /// What all lists have in common; `None` without any list.
@@ -266,6 +317,14 @@ mod tests {
                 }
             }
             live.sort_by_key(|(slot, _)| *slot);
+            // Some of what passes is known, some of it from before the last change.
+            let known: Vec<Option<Passing>> = matchers.iter().map(|m| {
+                let matches = Matcher::new(m.name.as_str(), MatchOp::Matches, m.value.as_str()).unwrap();
+                let values = index.values(&m.name).map(|(value, _)| value).filter(|v| matches.matches_value(v));
+                let is_stale = order & 3 == 0;
+                let changed = if is_stale { u64::MAX } else { index.values_changed(&m.name) };
+                (order & 12 > 0).then(|| Passing { changed, values: values.map(Box::from).collect() })
+            }).collect();
             let labels_of = |wanted: Slot| &live.iter().find(|(slot, _)| *slot == wanted).unwrap().1;
             let all = || live.iter().map(|(slot, _)| *slot).collect();
             let want: Vec<Slot> = live
@@ -273,7 +332,15 @@ mod tests {
                 .filter(|(_, labels)| matchers.iter().all(|m| m.matches(labels)))
                 .map(|(slot, _)| *slot)
                 .collect();
-            prop_assert_eq!(index.select(&matchers, labels_of, all), want);
+            let may_need = order & 16 > 0;
+            match index.select(&matchers, may_need, |number| known[number].as_ref(), labels_of, all) {
+                Selected::Needs(number) => prop_assert!(may_need && matchers[number].is_slow()),
+                Selected::Slots(mut slots, left) => {
+                    slots.retain(|slot| left.iter().all(|number| matchers[*number].matches(labels_of(*slot))));
+                    prop_assert!(left.iter().all(|number| matchers[*number].is_slow()));
+                    prop_assert_eq!(slots, want);
+                }
+            }
         }
     }
 

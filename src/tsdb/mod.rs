@@ -13,6 +13,7 @@ mod exemplars;
 mod head;
 mod index;
 mod ledger;
+mod passing;
 mod queue;
 mod retention;
 mod select;

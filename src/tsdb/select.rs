@@ -18,7 +18,11 @@ impl SeriesSet for Snapshot {
     fn next_into(&mut self, into: &mut SeriesData) -> Result<Option<Labels>, SelectError> {
         for series in self.series.by_ref() {
             into.clear();
-            series.read_into(self.range, into).map_err(|damaged| read_error(&series.labels, damaged))?;
+            let read = match into.latest_only {
+                true => series.read_latest_into(self.range, into),
+                false => series.read_into(self.range, into),
+            };
+            read.map_err(|damaged| read_error(&series.labels, damaged))?;
             if !into.is_empty() {
                 return Ok(Some(series.labels.clone()));
             }

@@ -160,6 +160,14 @@ impl Series {
         self.full.iter().map(|chunk| chunk.view()).chain(open)
     }
 
+    /// Float chunks in which a sample may lie in the range, oldest first.
+    fn views_in(&self, range: TimeRange) -> impl Iterator<Item = View<'_>> {
+        let first = self.full.partition_point(|chunk| chunk.last_t < range.from.0);
+        let open = (!self.open.is_empty()).then(|| self.open.view());
+        let later = self.full[first..].iter().map(|chunk| chunk.view()).chain(open);
+        later.take_while(move |view| view.first_t <= range.to.0).filter(move |view| view.last_t >= range.from.0)
+    }
+
     /// Runs of histograms, oldest first.
     pub fn histogram_runs(&self) -> impl Iterator<Item = &[HistogramSample]> {
         self.histograms.iter().flat_map(|histograms| histograms.runs())
@@ -167,8 +175,7 @@ impl Series {
 
     /// Whether a sample may lie in the range; exact but for gaps inside a chunk.
     pub fn overlaps(&self, range: TimeRange) -> bool {
-        self.views().any(|view| view.overlaps(range.from.0, range.to.0))
-            || self.histogram_runs().any(|run| touches(run, range))
+        self.views_in(range).next().is_some() || self.histogram_runs().any(|run| touches(run, range))
     }
 
     /// Appends the samples in the range to `into`.
@@ -176,12 +183,16 @@ impl Series {
     /// # Errors
     /// A chunk is damaged.
     pub fn read_into(&self, range: TimeRange, into: &mut SeriesData) -> Result<(), Damaged> {
-        for view in self.views().filter(|view| view.overlaps(range.from.0, range.to.0)) {
+        for view in self.views_in(range) {
+            into.floats.reserve(view.count.into());
             view.scan(|t, v| {
-                if t >= range.from.0 && t <= range.to.0 {
+                if t > range.to.0 {
+                    return false;
+                }
+                if t >= range.from.0 {
                     into.floats.push(Sample { t: TimestampMs(t), v });
                 }
-                t < range.to.0
+                true
             })?;
         }
         for run in self.histogram_runs().filter(|run| touches(run, range)) {
@@ -190,12 +201,46 @@ impl Series {
         Ok(())
     }
 
+    /// Appends the latest sample of each kind in the range to `into`.
+    ///
+    /// # Errors
+    /// A chunk is damaged.
+    pub fn read_latest_into(&self, range: TimeRange, into: &mut SeriesData) -> Result<(), Damaged> {
+        let float = match self.open.last().filter(|sample| range.contains(sample.t)) {
+            // As it is nearly always, where now is asked for.
+            Some(newest) => Some(newest),
+            None => self.latest_decoded(range)?,
+        };
+        into.floats.extend(float);
+        let in_run = |run: &[HistogramSample]| run.iter().rfind(|(t, _)| range.contains(*t)).cloned();
+        into.histograms.extend(self.histogram_runs().filter_map(in_run).last());
+        Ok(())
+    }
+
+    fn latest_decoded(&self, range: TimeRange) -> Result<Option<Sample>, Damaged> {
+        let views: Vec<View<'_>> = self.views_in(range).collect();
+        for view in views.iter().rev() {
+            let mut latest = None;
+            view.scan(|t, v| {
+                let sample = Sample { t: TimestampMs(t), v };
+                if range.contains(sample.t) {
+                    latest = Some(sample);
+                }
+                t < range.to.0
+            })?;
+            if latest.is_some() {
+                return Ok(latest);
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether a sample lies in the range.
     ///
     /// # Errors
     /// A chunk is damaged.
     pub fn has_sample_in(&self, range: TimeRange) -> Result<bool, Damaged> {
-        for view in self.views().filter(|view| view.overlaps(range.from.0, range.to.0)) {
+        for view in self.views_in(range) {
             // An end of the chunk inside the range settles it without decoding.
             let mut found = range.contains(TimestampMs(view.first_t)) || range.contains(TimestampMs(view.last_t));
             if !found {

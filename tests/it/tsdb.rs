@@ -308,7 +308,73 @@ proptest! {
                 .filter(|(_, samples): &(_, Vec<_>)| !samples.is_empty())
                 .collect();
             prop_assert_eq!(tsdb.series(&matchers, range).unwrap(), want.keys().cloned().collect::<Vec<_>>());
-            prop_assert_eq!(dump(&tsdb, &matchers, range), want);
+            prop_assert_eq!(&dump(&tsdb, &matchers, range), &want);
+            let last = want.into_iter().map(|(labels, samples)| (labels, *samples.last().unwrap()));
+            prop_assert_eq!(latest(&tsdb, &matchers, range), last.collect::<BTreeMap<_, _>>());
         }
     }
+}
+
+/// The latest sample of everything that passes.
+fn latest(tsdb: &Tsdb, matchers: &[Matcher], range: TimeRange) -> BTreeMap<Labels, (i64, u64)> {
+    let mut set = tsdb.select(matchers, range).unwrap();
+    let (mut data, mut out) = (SeriesData::for_latest(), BTreeMap::new());
+    while let Some(labels) = set.next_into(&mut data).unwrap() {
+        let last = data.floats.last().map(|s| (s.t.0, s.v.to_bits()));
+        out.insert(labels, last.unwrap());
+    }
+    out
+}
+
+#[test]
+fn what_passes_an_expression_is_known_anew_when_values_come() {
+    let tsdb = Tsdb::in_memory(Settings::default());
+    let series = |n: usize| labels("x", &[("pod", &format!("pod-{n}")), ("zone", ["a", "b"][n % 2])]);
+    let pods = |matchers: &[Matcher]| -> Vec<String> {
+        let found = tsdb.series(matchers, TimeRange::ALL).unwrap();
+        found.iter().map(|labels| labels.get("pod").unwrap().trim_start_matches("pod-").to_owned()).collect()
+    };
+    let regex = |name: &str, op, value: &str| Matcher::new(name, op, value).unwrap();
+    for n in 0..20 {
+        commit(&tsdb, vec![point(&series(n), 0, 1.0)]);
+        let ends_in_seven = |m: usize| m % 10 == 7;
+        let listed = |wanted: &dyn Fn(usize) -> bool| {
+            let mut listed: Vec<_> = (0..=n).filter(|m| wanted(*m)).map(|m| m.to_string()).collect();
+            listed.sort();
+            listed
+        };
+        // Twice, because the second time it is remembered; alone, beside few and beside many series.
+        for _ in 0..2 {
+            let mut found = pods(&[regex("pod", MatchOp::Matches, "pod-[0-9]?7")]);
+            found.sort();
+            assert_eq!(found, listed(&ends_in_seven));
+            let mut found = pods(&[Matcher::equal("__name__", "x"), regex("pod", MatchOp::NotMatches, "pod-[0-9]?7")]);
+            found.sort();
+            assert_eq!(found, listed(&|m| !ends_in_seven(m)));
+            let both = [regex("zone", MatchOp::Matches, "[b-y]"), regex("pod", MatchOp::Matches, "pod-[0-9]?[67]")];
+            let mut found = pods(&both);
+            found.sort();
+            assert_eq!(found, listed(&ends_in_seven));
+            assert_eq!(pods(&[Matcher::equal("__name__", "x"), regex("none", MatchOp::NotMatches, "[a-z]?")]), [""; 0]);
+            assert_eq!(
+                pods(&[Matcher::equal("__name__", "x"), regex("none", MatchOp::Matches, "[a-z]?")]).len(),
+                n + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn a_selection_that_nobody_waits_for_ends_without_matching() {
+    let tsdb = Tsdb::in_memory(Settings::default());
+    let flag = Arc::new(std::sync::atomic::AtomicU8::new(0));
+    commit(&tsdb, (0..100).map(|n| point(&labels("x", &[("n", &n.to_string())]), 0, 1.0)).collect());
+    let matcher = Matcher::new("n", MatchOp::Matches, "[0-9]?5").unwrap().until(&flag);
+    assert_eq!(tsdb.series(std::slice::from_ref(&matcher), TimeRange::ALL).unwrap().len(), 10);
+    commit(&tsdb, vec![point(&labels("x", &[("n", "105")]), 0, 1.0)]);
+    flag.store(1, Ordering::Relaxed);
+    assert!(tsdb.series(std::slice::from_ref(&matcher), TimeRange::ALL).unwrap().is_empty());
+    flag.store(0, Ordering::Relaxed);
+    let found = tsdb.series(std::slice::from_ref(&matcher), TimeRange::ALL).unwrap();
+    assert_eq!(found.len(), 10, "what was given up on is not remembered");
 }

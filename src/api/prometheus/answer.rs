@@ -1,13 +1,11 @@
 //! The JSON envelope of Prometheus' API, its error types, and the numbers as it writes them.
 
-use std::io::Write;
-
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::api::Refused;
-use crate::model::TimestampMs;
+use crate::model::{TimestampMs, write_float, write_whole};
 
 /// An error in the form Prometheus' clients know.
 #[derive(Debug)]
@@ -116,53 +114,25 @@ pub fn success_raw(data: &[u8], warnings: &[String], infos: &[String]) -> Respon
 
 /// Writes a float as Go's `strconv.FormatFloat(v, 'f', -1, 64)`: shortest digits, never an exponent.
 pub fn write_f64(out: &mut Vec<u8>, v: f64) {
-    let special = match v {
-        v if v.is_nan() => Some("NaN"),
-        f64::INFINITY => Some("+Inf"),
-        f64::NEG_INFINITY => Some("-Inf"),
-        _ => None,
-    };
-    match special {
-        Some(text) => out.extend_from_slice(text.as_bytes()),
-        // Rust's `Display` for floats has the shortest digits that read back and no exponent either.
-        None => write!(out, "{v}").expect("writing to memory cannot fail"),
-    }
+    write_float(out, v);
 }
 
 /// Writes a time as seconds with up to three decimals, as Prometheus does.
 pub fn write_time(out: &mut Vec<u8>, t: TimestampMs) {
-    let (sign, ms) = if t.0 < 0 { ("-", t.0.unsigned_abs()) } else { ("", t.0.unsigned_abs()) };
-    let (secs, frac) = (ms / 1000, ms % 1000);
-    let written = match frac {
-        0 => write!(out, "{sign}{secs}"),
-        frac => write!(out, "{sign}{secs}.{frac:03}"),
-    };
-    written.expect("writing to memory cannot fail");
+    if t.0 < 0 {
+        out.push(b'-');
+    }
+    let (secs, frac) = (t.0.unsigned_abs() / 1000, (t.0.unsigned_abs() % 1000) as u16);
+    write_whole(out, secs);
+    if frac > 0 {
+        let digit = |of: u16| b'0' + (of % 10) as u8;
+        out.extend_from_slice(&[b'.', digit(frac / 100), digit(frac / 10), digit(frac)]);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn float(v: f64) -> String {
-        let mut out = Vec::new();
-        write_f64(&mut out, v);
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn floats_are_written_as_go_writes_them() {
-        for (v, text) in [
-            (0.1, "0.1"),
-            (1e21, "1000000000000000000000"),
-            (1e-7, "0.0000001"),
-            (f64::INFINITY, "+Inf"),
-            (f64::NAN, "NaN"),
-            (-0.0, "-0"),
-        ] {
-            assert_eq!(float(v), text);
-        }
-    }
 
     #[test]
     fn times_have_three_decimals_or_none() {

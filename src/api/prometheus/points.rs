@@ -4,9 +4,24 @@ use super::answer::{write_f64, write_time};
 use crate::model::{FloatHistogram, Labels, Sample, TimestampMs, Value};
 use crate::promql::QueryValue;
 
+/// Bytes that most points of a range take, `[1795453468.123,"123456.789"],`, and their labels.
+const POINT_BYTES: usize = 32;
+const METRIC_BYTES: usize = 160;
+
+/// Room that an answer is likely to need; what is not used of it is never touched.
+fn bytes_expected(value: &QueryValue) -> usize {
+    match value {
+        QueryValue::Matrix(matrix) => {
+            matrix.iter().map(|series| METRIC_BYTES + series.floats.len() * POINT_BYTES).sum()
+        }
+        QueryValue::Vector(vector) => vector.len() * (METRIC_BYTES + POINT_BYTES),
+        QueryValue::Scalar(_) | QueryValue::String(..) => 0,
+    }
+}
+
 /// `{"resultType":…,"result":…}` as Prometheus writes it, with `stats` where they were asked for.
 pub fn data(value: &QueryValue, stats: Option<&serde_json::Value>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
+    let mut out = Vec::with_capacity(256 + bytes_expected(value));
     let kind = match value {
         QueryValue::Scalar(_) => "scalar",
         QueryValue::String(..) => "string",
@@ -14,6 +29,7 @@ pub fn data(value: &QueryValue, stats: Option<&serde_json::Value>) -> Vec<u8> {
         QueryValue::Matrix(_) => "matrix",
     };
     out.extend_from_slice(format!(r#"{{"resultType":"{kind}","result":"#).as_bytes());
+    let mut times = Vec::new();
     match value {
         QueryValue::Scalar(sample) => write_point(&mut out, *sample),
         QueryValue::String(t, text) => {
@@ -41,7 +57,7 @@ pub fn data(value: &QueryValue, stats: Option<&serde_json::Value>) -> Vec<u8> {
             write_metric(out, &series.labels);
             if !series.floats.is_empty() {
                 out.extend_from_slice(br#","values":"#);
-                write_list(out, &series.floats, |out, sample| write_point(out, *sample));
+                write_points(out, &series.floats, &mut times);
             }
             if !series.histograms.is_empty() {
                 out.extend_from_slice(br#","histograms":"#);
@@ -75,7 +91,61 @@ fn write_json(out: &mut Vec<u8>, value: impl serde::Serialize) {
 
 fn write_metric(out: &mut Vec<u8>, labels: &Labels) {
     out.extend_from_slice(br#"{"metric":"#);
-    write_json(out, labels);
+    labels.write_json(out);
+}
+
+/// The beginning of a point, `[1795453468.123,"`, as it was written for the series before.
+struct TimeText {
+    t: TimestampMs,
+    text: [u8; TimeText::ROOM],
+    len: usize,
+}
+
+impl TimeText {
+    /// Room for any time: 16 digits of seconds, a minus, three decimals behind a point, and four bytes around them.
+    const ROOM: usize = 32;
+
+    fn new(t: TimestampMs) -> Self {
+        let mut written = vec![b'['];
+        write_time(&mut written, t);
+        written.extend_from_slice(b",\"");
+        let mut text = [0; Self::ROOM];
+        text[..written.len()].copy_from_slice(&written);
+        Self { t, text, len: written.len() }
+    }
+}
+
+/// Most times of which the text is kept: those of the longest range.
+const TIMES_KEPT_MAX: usize = 11_001;
+
+/// A list of points. All series of a range have their points at the same times, so these are worked out once.
+fn write_points(out: &mut Vec<u8>, points: &[Sample], times: &mut Vec<TimeText>) {
+    if times.is_empty() {
+        times.extend(points.iter().take(TIMES_KEPT_MAX).map(|sample| TimeText::new(sample.t)));
+    }
+    let mut next = 0;
+    out.push(b'[');
+    for (i, sample) in points.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        next += times[next..].iter().take_while(|time| time.t < sample.t).count();
+        match times.get(next).filter(|time| time.t == sample.t) {
+            // All of the room is copied, because copying a fixed number of bytes is quicker.
+            Some(time) => {
+                let end = out.len() + time.len;
+                out.extend_from_slice(&time.text);
+                out.truncate(end);
+            }
+            None => {
+                let time = TimeText::new(sample.t);
+                out.extend_from_slice(&time.text[..time.len]);
+            }
+        }
+        write_f64(out, sample.v);
+        out.extend_from_slice(b"\"]");
+    }
+    out.push(b']');
 }
 
 fn write_point(out: &mut Vec<u8>, sample: Sample) {
@@ -120,4 +190,26 @@ fn write_histogram_point(out: &mut Vec<u8>, t: TimestampMs, histogram: &FloatHis
         });
     }
     out.extend_from_slice(b"}]");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promql::MatrixSeries;
+
+    #[test]
+    fn series_with_other_times_than_the_first_have_their_own() {
+        let series = |points: &[(i64, f64)]| MatrixSeries {
+            labels: Labels::empty(),
+            floats: points.iter().map(|(t, v)| Sample { t: TimestampMs(*t), v: *v }).collect(),
+            histograms: Vec::new(),
+        };
+        let matrix = vec![
+            series(&[(1_000, 1.0), (3_000, 0.5)]),
+            series(&[(-1_500, 1e21), (1_000, 2.0), (2_050, f64::NAN), (3_000, -0.0), (i64::MAX, 3.0)]),
+        ];
+        let text = String::from_utf8(data(&QueryValue::Matrix(matrix), None)).unwrap();
+        let values = r#"[{"metric":{},"values":[[1,"1"],[3,"0.5"]]},{"metric":{},"values":[[-1.500,"1000000000000000000000"],[1,"2"],[2.050,"NaN"],[3,"-0"],[9223372036854775.807,"3"]]}]"#;
+        assert_eq!(text, format!(r#"{{"resultType":"matrix","result":{values}}}"#));
+    }
 }

@@ -12,21 +12,17 @@ use crate::promql::error::QueryError;
 impl Evaluator<'_> {
     pub(super) fn absent(&mut self, call: &Call, grid: &Grid) -> Result<Vec<Series>, QueryError> {
         let mut present = vec![false; grid.steps];
-        for one in self.vector(&call.args[0], grid)? {
+        self.stream(&call.args[0], grid, &mut |_, one| {
             one.points.iter().for_each(|(step, _)| present[step] = true);
-        }
+            Ok(())
+        })?;
         Ok(where_absent(&call.args[0], &present))
     }
 
     pub(super) fn absent_over_time(&mut self, call: &Call, grid: &Grid) -> Result<Vec<Series>, QueryError> {
         super::window::check_extension(call, &call.args[0])?;
         let mut present = vec![false; grid.steps];
-        self.for_each_window_series(&call.args[0], grid, |this, _, points_of| {
-            points_of(this, &mut |_, window| {
-                present[window.step] = true;
-                Ok(())
-            })
-        })?;
+        self.for_each_present_step(&call.args[0], grid, |step| present[step] = true)?;
         Ok(where_absent(&call.args[0], &present))
     }
 }

@@ -6,7 +6,10 @@ use hashbrown::HashMap;
 
 use super::annotations::{Annotations, HistogramUse};
 use super::grid::Grid;
+use super::held::Held;
 use super::points::{Output, Point, Points, Series};
+use super::selector::sort_by_labels;
+use super::sums::Sums;
 use super::{Evaluated, Evaluator, kahan_add, shared};
 use crate::model::{CounterResetHint, FloatHistogram, Labels, METRIC_NAME};
 use crate::promql::ast::{Aggregate, AggregateOp, PositionRange};
@@ -21,17 +24,22 @@ pub(super) struct Group {
     pub members: Vec<usize>,
 }
 
+/// The labels of the group that a series belongs to.
+fn group_labels(aggregate: &Aggregate, labels: &Labels) -> Labels {
+    let is_named = |name: &str| aggregate.grouping.iter().any(|n| n == name);
+    match aggregate.without {
+        true => labels.keep(|name| name != METRIC_NAME && !is_named(name)),
+        false if aggregate.grouping.is_empty() => Labels::empty(),
+        false => labels.keep(is_named),
+    }
+}
+
 /// Which series belong together, groups in order of first appearance.
 pub(super) fn groups(aggregate: &Aggregate, series: &[Series]) -> Vec<Group> {
-    let is_named = |name: &str| aggregate.grouping.iter().any(|n| n == name);
     let mut by_labels: HashMap<Labels, usize> = HashMap::new();
     let mut groups: Vec<Group> = Vec::new();
     for (index, one) in series.iter().enumerate() {
-        let labels = match aggregate.without {
-            true => one.labels.keep(|name| name != METRIC_NAME && !is_named(name)),
-            false if aggregate.grouping.is_empty() => Labels::empty(),
-            false => one.labels.keep(is_named),
-        };
+        let labels = group_labels(aggregate, &one.labels);
         let at = *by_labels.entry(labels.clone()).or_insert(groups.len());
         match groups.get_mut(at) {
             Some(group) => group.members.push(index),
@@ -43,48 +51,108 @@ pub(super) fn groups(aggregate: &Aggregate, series: &[Series]) -> Vec<Group> {
 
 impl Evaluator<'_> {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate, grid: &Grid) -> Result<Vec<Series>, QueryError> {
-        let param = match &aggregate.param {
-            Some(param) => Some(self.eval(param, grid)?),
-            None => None,
-        };
+        let Some(param) = &aggregate.param else { return self.reduce(aggregate, grid) };
+        let at_param = param.position;
+        let param = self.eval(param, grid)?;
         let series = self.vector(&aggregate.expr, grid)?;
-        let at = aggregate.expr.position;
         match (aggregate.op, param) {
-            (AggregateOp::CountValues, Some(Evaluated::String(label))) => {
-                self.count_values(aggregate, &label, &series, grid)
-            }
-            (AggregateOp::Quantile, Some(Evaluated::Scalar(q))) => {
-                let at_param = aggregate.param.as_ref().map_or(at, |p| p.position);
-                Ok(self.quantile_of_groups(aggregate, &q, &series, grid, at_param))
+            (AggregateOp::CountValues, Evaluated::String(label)) => self.count_values(aggregate, &label, &series, grid),
+            (AggregateOp::Quantile, Evaluated::Scalar(q)) => {
+                self.quantile_of_groups(aggregate, &q, &series, grid, at_param)
             }
             (
                 AggregateOp::TopK | AggregateOp::BottomK | AggregateOp::LimitK | AggregateOp::LimitRatio,
-                Some(Evaluated::Scalar(k)),
+                Evaluated::Scalar(k),
             ) => self.choose(aggregate, &k, series, grid),
-            (_, Some(_)) => Err(QueryError::Execution("the parameter has the wrong type".into())),
-            (op, None) => {
-                let mut out = Vec::new();
-                for group in groups(aggregate, &series) {
-                    self.cancel.check()?;
-                    let mut cells: Vec<Cell> = vec![Cell::Empty; grid.steps];
-                    for member in &group.members {
-                        for (step, point) in series[*member].points.iter() {
-                            cells[step].add(op, point, at, &mut self.notes);
-                        }
-                    }
-                    let mut points = Points::default();
-                    for (step, cell) in cells.into_iter().enumerate() {
-                        if let Some(value) = cell.finish(op, at, &mut self.notes) {
-                            points.push(step, value);
-                        }
-                    }
-                    if !points.is_empty() {
-                        out.push(Series { labels: group.labels, drop_name: group.drop_name, points });
-                    }
-                }
-                Ok(out)
+            _ => Err(QueryError::Execution("the parameter has the wrong type".into())),
+        }
+    }
+
+    /// `sum` and its kin: each series is added to its group as it comes and not kept.
+    fn reduce(&mut self, aggregate: &Aggregate, grid: &Grid) -> Result<Vec<Series>, QueryError> {
+        let (op, at) = (aggregate.op, aggregate.expr.position);
+        let mut by_labels: HashMap<Labels, usize> = HashMap::new();
+        let mut groups: Vec<Reduced> = Vec::new();
+        let mut total = Held::default();
+        self.stream(&aggregate.expr, grid, &mut |this, one| {
+            let labels = group_labels(aggregate, &one.labels);
+            let place = *by_labels.entry(labels.clone()).or_insert(groups.len());
+            if place == groups.len() {
+                total += Held::bytes(labels.size_bytes() + grid.steps * CELL_BYTES);
+                this.check_held(total)?;
+                let cells = Cells::Sums(Sums::new(op, grid.steps));
+                groups.push(Reduced { labels, drop_name: one.drop_name, cells });
+            }
+            this.worked(one.points.len())?;
+            groups[place].cells.add(op, &one.points, at, &mut this.notes);
+            Ok(())
+        })?;
+        let mut out = Vec::with_capacity(groups.len());
+        for Reduced { labels, drop_name, cells } in groups {
+            let points = cells.finish(op, at, &mut self.notes);
+            if !points.is_empty() {
+                out.push(Series { labels, drop_name, points });
             }
         }
+        sort_by_labels(&mut out);
+        Ok(out)
+    }
+}
+
+/// Memory of a cell of a sum.
+const CELL_BYTES: usize = size_of::<u32>() + 2 * size_of::<f64>();
+
+/// A group in the making.
+struct Reduced {
+    labels: Labels,
+    drop_name: bool,
+    cells: Cells,
+}
+
+/// The cells of a group, one a step.
+enum Cells {
+    /// As long as all is plain: floats, and no sum of an average that overflows.
+    Sums(Sums),
+    Any(Vec<Cell>),
+}
+
+impl Cells {
+    fn add(&mut self, op: AggregateOp, points: &Points, at: PositionRange, notes: &mut Annotations) {
+        if let Self::Sums(sums) = self {
+            if points.is_float_only() && sums.takes(points) {
+                return sums.add(points);
+            }
+            let cell = |(count, value, aside)| match count {
+                0 => Cell::Empty,
+                _ => Cell::Floats(Floats { count: f64::from(count), value, aside, moving_mean: false }),
+            };
+            *self = Self::Any(sums.cells().map(cell).collect());
+        }
+        if let Self::Any(cells) = self {
+            for (step, point) in points.iter() {
+                cells[step].add(op, point, at, notes);
+            }
+        }
+    }
+
+    fn finish(self, op: AggregateOp, at: PositionRange, notes: &mut Annotations) -> Points {
+        let mut points = Points::default();
+        match self {
+            Self::Sums(sums) => {
+                for (step, (count, value, aside)) in sums.cells().enumerate().filter(|(_, cell)| cell.0 > 0) {
+                    let floats = Floats { count: f64::from(count), value, aside, moving_mean: false };
+                    points.push_float(step, floats.finish(op));
+                }
+            }
+            Self::Any(cells) => {
+                for (step, cell) in cells.into_iter().enumerate() {
+                    if let Some(value) = cell.finish(op, at, notes) {
+                        points.push(step, value);
+                    }
+                }
+            }
+        }
+        points
     }
 }
 

@@ -1,12 +1,15 @@
-//! Operators with a scalar on at least one side, and the set operators.
+//! Operators between scalars, and the set operators. Those with one scalar side are in `stream`, those between vectors
+//! in `matching`.
 
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 
-use super::element::{Outcome, apply, arithmetic};
+use super::element::arithmetic;
 use super::grid::Grid;
+use super::held::Held;
 use super::matching::Signatures;
-use super::points::{Point, Points, Scalar, Series};
+use super::points::{Scalar, Series};
 use super::{Evaluated, Evaluator};
+use crate::model::Labels;
 use crate::promql::ast::{Binary, BinaryOp, Expr};
 use crate::promql::error::QueryError;
 
@@ -18,16 +21,10 @@ impl Evaluator<'_> {
             (Evaluated::Scalar(a), Evaluated::Scalar(b)) => {
                 Ok(Evaluated::Scalar(scalar_scalar(binary.op, &a, &b, grid)))
             }
-            (Evaluated::Vector(series), Evaluated::Scalar(scalar)) => {
-                Ok(Evaluated::Vector(self.vector_scalar(expr, binary, series, &scalar, false)?))
-            }
-            (Evaluated::Scalar(scalar), Evaluated::Vector(series)) => {
-                Ok(Evaluated::Vector(self.vector_scalar(expr, binary, series, &scalar, true)?))
-            }
             (Evaluated::Vector(lhs), Evaluated::Vector(rhs)) if binary.op.is_set() => {
                 // One bit for each match group and step.
-                self.check_samples((lhs.len() + rhs.len()).saturating_mul(grid.steps) / 128)?;
-                Ok(Evaluated::Vector(set_operation(binary, lhs, rhs, grid)))
+                self.check_held(Held::bytes((lhs.len() + rhs.len()).saturating_mul(grid.steps) / 8))?;
+                self.set_operation(binary, lhs, rhs, grid).map(Evaluated::Vector)
             }
             (Evaluated::Vector(lhs), Evaluated::Vector(rhs)) => {
                 Ok(Evaluated::Vector(self.match_vectors(expr, binary, lhs, rhs, grid)?))
@@ -36,46 +33,59 @@ impl Evaluator<'_> {
         }
     }
 
-    fn vector_scalar(
+    /// `and`, `or`, `unless`: which series of each side stay, step by step.
+    fn set_operation(
         &mut self,
-        expr: &Expr,
         binary: &Binary,
-        series: Vec<Series>,
-        scalar: &Scalar,
-        scalar_is_left: bool,
+        mut lhs: Vec<Series>,
+        mut rhs: Vec<Series>,
+        grid: &Grid,
     ) -> Result<Vec<Series>, QueryError> {
-        let mut out = Vec::with_capacity(series.len());
-        for one in series {
-            self.cancel.check()?;
-            let drop_name = one.drop_name || binary.op.drops_name() || binary.return_bool;
-            if let Some(number) = scalar.constant().filter(|_| binary.op.drops_name() && one.points.is_float_only()) {
-                let (op, points) = (binary.op, one.points);
-                let points = match scalar_is_left {
-                    true => points.map_floats(|v| arithmetic(op, number, v)),
-                    false => points.map_floats(|v| arithmetic(op, v, number)),
-                };
-                out.push(Series { labels: one.labels, drop_name, points });
-                continue;
-            }
-            let mut points = Points::default();
-            for (step, point) in one.points.iter() {
-                let number = Point::Float(scalar.at(step));
-                let (a, b) = if scalar_is_left { (number, point) } else { (point, number) };
-                let outcome = apply(binary.op, a, b, expr.position, &mut self.notes);
-                match (outcome, binary.return_bool) {
-                    (Outcome::Undefined, _) | (Outcome::Filtered, false) => {}
-                    (Outcome::Filtered, true) => points.push_float(step, 0.0),
-                    (Outcome::Value(_), true) => points.push_float(step, 1.0),
-                    // A comparison keeps the vector's value, on whichever side it stands.
-                    (Outcome::Value(_), false) if binary.op.is_comparison() => points.push(step, point.to_output()),
-                    (Outcome::Value(value), false) => points.push(step, value),
-                }
-            }
-            if !points.is_empty() {
-                out.push(Series { labels: one.labels, drop_name, points });
+        let mut signatures = Signatures::new(&binary.matching);
+        let left: Vec<usize> = lhs.iter().map(|s| signatures.of(&s.labels)).collect();
+        let right: Vec<usize> = rhs.iter().map(|s| signatures.of(&s.labels)).collect();
+        if binary.op == BinaryOp::Or {
+            let present = self.presence(&lhs, &left, signatures.len(), grid)?;
+            self.keep_where(&mut rhs, &right, |signature, step| !present.contains(signature, step))?;
+            lhs.append(&mut rhs);
+            return Ok(join_same_labels(lhs));
+        }
+        let present = self.presence(&rhs, &right, signatures.len(), grid)?;
+        let wanted = binary.op == BinaryOp::And;
+        self.keep_where(&mut lhs, &left, |signature, step| present.contains(signature, step) == wanted)?;
+        Ok(lhs)
+    }
+
+    fn presence(
+        &mut self,
+        series: &[Series],
+        signature_of: &[usize],
+        signatures: usize,
+        grid: &Grid,
+    ) -> Result<Presence, QueryError> {
+        let mut presence = Presence { bits: vec![0; (signatures * grid.steps).div_ceil(64)], steps: grid.steps };
+        for (one, signature) in series.iter().zip(signature_of) {
+            self.worked(one.points.len())?;
+            for (step, _) in one.points.iter() {
+                let at = signature * grid.steps + step;
+                presence.bits[at / 64] |= 1 << (at % 64);
             }
         }
-        Ok(out)
+        Ok(presence)
+    }
+
+    fn keep_where(
+        &mut self,
+        series: &mut Vec<Series>,
+        signature_of: &[usize],
+        keep: impl Fn(usize, usize) -> bool,
+    ) -> Result<(), QueryError> {
+        for (one, signature) in series.iter_mut().zip(signature_of) {
+            self.worked(one.points.len())?;
+            one.points.retain(|step| keep(*signature, step));
+        }
+        series.retain(|one| !one.points.is_empty());
+        Ok(())
     }
 }
 
@@ -86,27 +96,6 @@ fn scalar_scalar(op: BinaryOp, a: &Scalar, b: &Scalar, grid: &Grid) -> Scalar {
     }
 }
 
-/// `and`, `or`, `unless`: which series of each side stay, step by step.
-fn set_operation(binary: &Binary, lhs: Vec<Series>, rhs: Vec<Series>, grid: &Grid) -> Vec<Series> {
-    let mut signatures = Signatures::new(&binary.matching);
-    let left: Vec<usize> = lhs.iter().map(|s| signatures.of(&s.labels)).collect();
-    let right: Vec<usize> = rhs.iter().map(|s| signatures.of(&s.labels)).collect();
-    match binary.op {
-        BinaryOp::Or => {
-            let present = presence(&lhs, &left, signatures.len(), grid);
-            let rhs = keep_where(rhs, &right, |signature, step| !present.contains(&(signature, step)));
-            let mut all = lhs;
-            all.extend(rhs);
-            join_same_labels(all)
-        }
-        op => {
-            let present = presence(&rhs, &right, signatures.len(), grid);
-            let wanted = op == BinaryOp::And;
-            keep_where(lhs, &left, |signature, step| present.contains(&(signature, step)) == wanted)
-        }
-    }
-}
-
 /// A set of (signature, step) pairs, one bit each.
 struct Presence {
     bits: Vec<u64>,
@@ -114,46 +103,24 @@ struct Presence {
 }
 
 impl Presence {
-    fn contains(&self, (signature, step): &(usize, usize)) -> bool {
+    fn contains(&self, signature: usize, step: usize) -> bool {
         let at = signature * self.steps + step;
         self.bits[at / 64] >> (at % 64) & 1 == 1
     }
 }
 
-fn presence(series: &[Series], signature_of: &[usize], signatures: usize, grid: &Grid) -> Presence {
-    let mut presence = Presence { bits: vec![0; (signatures * grid.steps).div_ceil(64)], steps: grid.steps };
-    for (one, signature) in series.iter().zip(signature_of) {
-        for (step, _) in one.points.iter() {
-            let at = signature * grid.steps + step;
-            presence.bits[at / 64] |= 1 << (at % 64);
-        }
-    }
-    presence
-}
-
-fn keep_where(series: Vec<Series>, signature_of: &[usize], keep: impl Fn(usize, usize) -> bool) -> Vec<Series> {
-    let filter = |(one, signature): (Series, &usize)| {
-        let mut points = Points::default();
-        for (step, point) in one.points.iter().filter(|(step, _)| keep(*signature, *step)) {
-            points.push(step, point.to_output());
-        }
-        (!points.is_empty()).then_some(Series { points, ..one })
-    };
-    series.into_iter().zip(signature_of).filter_map(filter).collect()
-}
-
 /// Series of both sides of `or` that have the same labels become one; they never meet at a step.
 fn join_same_labels(series: Vec<Series>) -> Vec<Series> {
-    let mut labels = HashSet::new();
-    if series.iter().all(|s| labels.insert((s.labels.clone(), s.drop_name))) {
-        return series;
-    }
+    let mut places: HashMap<(Labels, bool), usize> = HashMap::with_capacity(series.len());
     let mut out: Vec<Series> = Vec::with_capacity(series.len());
     for next in series {
-        let twin = out.iter().position(|s| s.labels == next.labels && s.drop_name == next.drop_name);
-        match twin.and_then(|at| out[at].points.merged_with(&next.points).map(|points| (at, points))) {
-            Some((at, points)) => out[at].points = points,
+        let place = *places.entry((next.labels.clone(), next.drop_name)).or_insert(out.len());
+        match out.get_mut(place) {
             None => out.push(next),
+            Some(twin) => match twin.points.merged_with(&next.points) {
+                Some(points) => twin.points = points,
+                None => out.push(next),
+            },
         }
     }
     out

@@ -6,6 +6,7 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::grid::Grid;
+use super::held::Held;
 use super::points::{Output, Point, Points, Scalar, Series};
 use super::{Evaluated, Evaluator};
 use crate::model::{FloatHistogram, Labels};
@@ -73,18 +74,29 @@ impl Evaluator<'_> {
             _ => return Err(QueryError::Execution("expected a string".into())),
         };
         let mut out: Vec<Series> = Vec::new();
+        let mut by_labels: HashMap<Labels, usize> = HashMap::new();
+        let mut total = Held::default();
         for arg in &call.args[2..] {
             let q = self.scalar(arg, grid)?;
             let places = Places { question: arg.position, vector: call.args[0].position };
             let answers = self.ask(&Question::Quantile(&q), &series, grid, places)?;
             for answer in answers {
+                self.worked(answer.points.len())?;
                 // The quantile may change from step to step, and with it the label.
+                let mut last: Option<(f64, usize)> = None;
                 for (step, point) in answer.points.iter() {
-                    let mut builder = answer.labels.builder();
-                    builder.set(label.as_str(), open_metrics_float(q.at(step)));
-                    let labels = builder.build();
-                    let at = out.iter().position(|s| s.labels == labels).unwrap_or(out.len());
+                    let at = match last.filter(|(of, _)| *of == q.at(step)) {
+                        Some((_, at)) => at,
+                        None => {
+                            let labels = answer.labels.with(&label, &open_metrics_float(q.at(step)));
+                            *by_labels.entry(labels).or_insert(out.len())
+                        }
+                    };
+                    last = Some((q.at(step), at));
                     if at == out.len() {
+                        let labels = answer.labels.with(&label, &open_metrics_float(q.at(step)));
+                        total += Held { samples: answer.points.len(), bytes: labels.size_bytes() };
+                        self.check_held(total)?;
                         out.push(Series { labels, drop_name: true, points: Points::default() });
                     }
                     if out[at].points.get(step).is_some() {
@@ -115,7 +127,7 @@ impl Evaluator<'_> {
         let mut silenced: Vec<HashSet<usize>> = vec![HashSet::new(); classics.len()];
         let mut out = Vec::new();
         for one in series {
-            self.cancel.check()?;
+            self.worked(one.points.len())?;
             let twin = by_labels.get(&one.labels).copied();
             let mut points = Points::default();
             for (step, point) in one.points.iter() {
@@ -132,7 +144,7 @@ impl Evaluator<'_> {
             }
         }
         for (classic, silenced) in classics.iter().zip(&silenced) {
-            self.cancel.check()?;
+            self.worked(grid.steps.saturating_mul(classic.buckets.len()))?;
             let mut points = Points::default();
             for step in (0..grid.steps).filter(|step| !silenced.contains(step)) {
                 let mut buckets = buckets_at(classic, series, step);

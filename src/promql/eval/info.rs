@@ -7,6 +7,7 @@
 use hashbrown::HashMap;
 
 use super::grid::Grid;
+use super::held::Held;
 use super::points::{Output, Point, Points, Series};
 use super::{Evaluator, merge_same_labels};
 use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher};
@@ -89,7 +90,15 @@ impl Evaluator<'_> {
             Output::Float(_) => Output::Float(found.time() as f64),
             histogram @ Output::Histogram(_) => histogram,
         };
-        let infos = self.samples_at(&selector, grid.steps, &|step| times[step], sample_time)?;
+        let mut infos: Vec<Series> = Vec::new();
+        let mut total = Held::default();
+        self.samples_at(&selector, grid.steps, |step| times[step], sample_time, &mut |this, one| {
+            total += Held::of_series(one);
+            this.check_held(total)?;
+            infos.push(one.clone());
+            Ok(())
+        })?;
+        super::selector::sort_by_labels(&mut infos);
         let has_histograms = |s: &Series| s.points.iter().any(|(_, point)| matches!(point, Point::Histogram(_)));
         if let Some(bad) = infos.iter().find(|s| has_histograms(s)) {
             let name = bad.labels.metric_name();

@@ -7,18 +7,22 @@ use parking_lot::Mutex;
 use regex::Regex;
 
 use super::grid::Grid;
+use super::held::Held;
 use super::points::Series;
 use super::{Evaluated, Evaluator, merge_same_labels};
-use crate::model::{FloatHistogram, METRIC_NAME};
+use crate::model::{FloatHistogram, METRIC_NAME, REGEX_BYTES_MAX, compile_anchored};
 use crate::promql::ast::Call;
 use crate::promql::error::QueryError;
 use crate::promql::histogram::Sparse;
 use crate::promql::number::format_float_g;
 
-/// Largest compiled regular expression, in bytes, as for matchers.
-const REGEX_SIZE_LIMIT: usize = 10 * 1024 * 1024;
+/// Longest label value that a query makes of others.
+const MADE_LABEL_BYTES_MAX: usize = 256 << 10;
+
 /// Most patterns remembered at once; a stream of ever new ones starts over.
 const REGEXES_KNOWN_MAX: usize = 256;
+/// Memory up to which a compiled pattern is remembered.
+const REGEX_KNOWN_BYTES_MAX: usize = 128 << 10;
 
 /// A label name given as a string.
 pub(super) fn label_name(bytes: &[u8]) -> Result<String, QueryError> {
@@ -73,9 +77,16 @@ impl Evaluator<'_> {
             ))
         })?;
         let mut series = self.vector(&call.args[0], grid)?;
+        let mut made = 0;
         for one in &mut series {
-            let Some(value) = expand(&regex, &replacement, one.labels.get(&source).unwrap_or("")) else { continue };
-            set_label(one, &target, value);
+            let given = one.labels.get(&source).unwrap_or("");
+            // Every `$` may stand for all of the value.
+            let longest =
+                replacement.matches('$').count().saturating_mul(given.len()).saturating_add(replacement.len());
+            check_length(longest, "label_replace()")?;
+            self.worked(given.len())?;
+            let Some(value) = expand(&regex, &replacement, given) else { continue };
+            self.set_label(one, &target, &value, &mut made)?;
         }
         merge_same_labels(series)
     }
@@ -96,26 +107,41 @@ impl Evaluator<'_> {
         }
         let target = valid_name(&target).ok_or_else(|| invalid("destination", &target))?;
         let mut series = self.vector(&call.args[0], grid)?;
+        let mut made = 0;
         for one in &mut series {
             let values: Vec<&str> = sources.iter().map(|name| one.labels.get(name).unwrap_or("")).collect();
+            let separators = separator.len().saturating_mul(values.len().saturating_sub(1));
+            check_length(
+                values.iter().map(|value| value.len()).sum::<usize>().saturating_add(separators),
+                "label_join()",
+            )?;
             let value = values.join(&separator);
-            set_label(one, &target, value);
+            self.worked(value.len())?;
+            self.set_label(one, &target, &value, &mut made)?;
         }
         merge_same_labels(series)
     }
-}
 
-/// Sets a label; a name that was set by hand is no longer to be dropped.
-fn set_label(series: &mut Series, name: &str, value: String) {
-    let mut builder = series.labels.builder();
-    builder.set(name, value);
-    series.labels = builder.build();
-    if name == METRIC_NAME {
-        series.drop_name = false;
+    /// Sets a label; a name that was set by hand is no longer to be dropped. `made` counts the bytes of new label sets.
+    fn set_label(&self, series: &mut Series, name: &str, value: &str, made: &mut usize) -> Result<(), QueryError> {
+        series.labels = series.labels.with(name, value);
+        if name == METRIC_NAME {
+            series.drop_name = false;
+        }
+        *made += series.labels.size_bytes();
+        self.check_held(Held::bytes(*made))
     }
 }
 
-/// The replacement with `$1`, `${1}`, `$name` and `$$` filled in, if the value matches as a whole.
+/// Refuses labels that a query makes of others beyond any use.
+fn check_length(bytes: usize, function: &str) -> Result<(), QueryError> {
+    if bytes <= MADE_LABEL_BYTES_MAX {
+        return Ok(());
+    }
+    let limit = MADE_LABEL_BYTES_MAX >> 10;
+    Err(QueryError::Execution(format!("label value made by {function} would be longer than {limit} KiB")))
+}
+
 /// The compiled pattern of `label_replace`, remembered: rules ask for the same few patterns at every tick, and
 /// compiling one costs more than the rest of such a rule.
 fn compiled(pattern: &str) -> Result<Regex, QueryError> {
@@ -123,18 +149,19 @@ fn compiled(pattern: &str) -> Result<Regex, QueryError> {
     if let Some(regex) = KNOWN.lock().get(pattern) {
         return Ok(regex.clone());
     }
-    let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
-        .size_limit(REGEX_SIZE_LIMIT)
-        .build()
+    let (regex, bytes) = compile_anchored(pattern, REGEX_BYTES_MAX)
         .map_err(|_| QueryError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
-    let mut known = KNOWN.lock();
-    if known.len() >= REGEXES_KNOWN_MAX {
-        known.clear();
+    if bytes + pattern.len() <= REGEX_KNOWN_BYTES_MAX {
+        let mut known = KNOWN.lock();
+        if known.len() >= REGEXES_KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(pattern.to_owned(), regex.clone());
     }
-    known.insert(pattern.to_owned(), regex.clone());
     Ok(regex)
 }
 
+/// The replacement with `$1`, `${1}`, `$name` and `$$` filled in, if the value matches as a whole.
 fn expand(regex: &Regex, replacement: &str, value: &str) -> Option<String> {
     let captures = regex.captures(value)?;
     let mut out = String::new();

@@ -5,12 +5,12 @@
 
 use hashbrown::HashMap;
 
-use super::element::{Outcome, apply};
+use super::element::{Outcome, apply, arithmetic, holds};
 use super::grid::Grid;
 use super::points::{Output, Point, Points, Series};
 use super::{Evaluator, is_metadata_label};
 use crate::model::{Labels, METRIC_NAME};
-use crate::promql::ast::{Binary, Cardinality, Expr, Matching};
+use crate::promql::ast::{Binary, BinaryOp, Cardinality, Expr, Matching};
 use crate::promql::error::QueryError;
 use crate::promql::labels_text;
 
@@ -55,6 +55,8 @@ struct Group {
 struct Unsorted {
     labels: Labels,
     drop_name: bool,
+    /// The values of the first pair that was walked as a whole.
+    whole: Points,
     values: Vec<(usize, Output)>,
 }
 
@@ -71,9 +73,20 @@ impl Results {
         let next = self.series.len();
         let at = *self.by_labels.entry((labels.clone(), drop_name)).or_insert(next);
         if at == next {
-            self.series.push(Unsorted { labels, drop_name, values: Vec::new() });
+            self.series.push(Unsorted { labels, drop_name, whole: Points::default(), values: Vec::new() });
         }
         at
+    }
+
+    /// Adds the values of a pair.
+    fn put(&mut self, labels: Labels, drop_name: bool, points: Points) {
+        let at = self.place(labels, drop_name);
+        let series = &mut self.series[at];
+        if series.whole.is_empty() {
+            series.whole = points;
+        } else {
+            series.values.extend(points.iter().map(|(step, point)| (step, point.to_output())));
+        }
     }
 }
 
@@ -130,11 +143,59 @@ impl Evaluator<'_> {
         of_many.iter().enumerate().for_each(|(at, signature)| groups[*signature].many.push(at));
         of_one.iter().enumerate().for_each(|(at, signature)| groups[*signature].one.push(at));
         let mut results = Results::default();
+        let fills = binary.matching.fill_left.is_some() || binary.matching.fill_right.is_some();
         for group in &groups {
-            self.cancel.check()?;
-            self.match_group(&operation, group, (many, one), grid, &mut results)?;
+            match (group.many.as_slice(), group.one.as_slice()) {
+                // Nothing to pair, and nothing that could be there twice.
+                ([], [_] | []) | (_, []) if !fills => {}
+                ([one_of_many], [single]) if !fills => {
+                    self.match_pair(&operation, &many[*one_of_many], &one[*single], &mut results)?;
+                }
+                // Every series of the group meets the same single one, and may do so.
+                (several, [single]) if !fills && binary.matching.cardinality != Cardinality::OneToOne => {
+                    for one_of_many in several {
+                        self.match_pair(&operation, &many[*one_of_many], &one[*single], &mut results)?;
+                    }
+                }
+                _ => self.match_group(&operation, group, (many, one), grid, &mut results)?,
+            }
         }
         collect(&operation, results)
+    }
+
+    /// Walks two series together.
+    fn match_pair(
+        &mut self,
+        operation: &Operation<'_>,
+        many: &Series,
+        one: &Series,
+        results: &mut Results,
+    ) -> Result<(), QueryError> {
+        let Operation { expr, binary, swapped } = *operation;
+        self.worked(many.points.len() + one.points.len())?;
+        let (lhs, rhs) = if swapped { (&one.points, &many.points) } else { (&many.points, &one.points) };
+        let points = match lhs.is_float_only() && rhs.is_float_only() {
+            true => pair_of_floats(binary, lhs, rhs),
+            false => None,
+        };
+        let points = points.unwrap_or_else(|| {
+            let mut points = Points::default();
+            for (step, a) in lhs.iter() {
+                let Some(b) = rhs.get(step) else { continue };
+                match (apply(binary.op, a, b, expr.position, &mut self.notes), binary.return_bool) {
+                    (Outcome::Undefined, _) | (Outcome::Filtered, false) => {}
+                    (Outcome::Filtered, true) => points.push_float(step, 0.0),
+                    (Outcome::Value(_), true) => points.push_float(step, 1.0),
+                    (Outcome::Value(value), false) => points.push(step, value),
+                }
+            }
+            points
+        });
+        if !points.is_empty() {
+            let labels = result_labels(binary, Some(&many.labels), Some(&one.labels));
+            results.put(labels, many.drop_name || binary.return_bool, points);
+        }
+        Ok(())
     }
 
     fn match_group(
@@ -152,6 +213,7 @@ impl Evaluator<'_> {
         let mut pairs: Vec<LastPair> = vec![None; group.many.len()];
         let mut filled_pair: LastPair = None;
         for step in 0..grid.steps {
+            self.worked(group.many.len() + group.one.len())?;
             // Two series on the "one" side are an error even where nothing matches them, unless the other side is
             // wholly empty and nothing stands in for it.
             let single = match the_one(operation, group, one, step) {
@@ -206,6 +268,20 @@ impl Evaluator<'_> {
         *last = Some((one.series, place));
         results.series[place].values.push((step, value));
     }
+}
+
+/// An operator on two series of floats; `None` where it is not defined for floats.
+fn pair_of_floats(binary: &Binary, lhs: &Points, rhs: &Points) -> Option<Points> {
+    let op = binary.op;
+    Some(match op {
+        BinaryOp::Add => lhs.zip_floats(rhs, |a, b| Some(a + b)),
+        BinaryOp::Sub => lhs.zip_floats(rhs, |a, b| Some(a - b)),
+        BinaryOp::Mul => lhs.zip_floats(rhs, |a, b| Some(a * b)),
+        BinaryOp::Div => lhs.zip_floats(rhs, |a, b| Some(a / b)),
+        op if op.is_comparison() && !binary.return_bool => lhs.zip_floats(rhs, |a, b| holds(op, a, b).then_some(a)),
+        op if op.is_comparison() || op.drops_name() => lhs.zip_floats(rhs, |a, b| Some(arithmetic(op, a, b))),
+        _ => return None,
+    })
 }
 
 /// The only series of the "one" side that has a value at a step.
@@ -273,17 +349,21 @@ fn result_labels(binary: &Binary, many: Option<&Labels>, one: Option<&Labels>) -
     if matching.include.is_empty() || one.is_none() {
         return many.keep(keeps);
     }
-    let mut builder = many.keep(keeps).builder();
-    for name in &matching.include {
-        builder.set(name.as_str(), one.and_then(|labels| labels.get(name)).unwrap_or(""));
-    }
-    builder.build()
+    matching
+        .include
+        .iter()
+        .fold(many.keep(keeps), |labels, name| labels.with(name, one.and_then(|labels| labels.get(name)).unwrap_or("")))
 }
 
 /// Puts the values of each result series in order; two at one step mean that the labels do not tell them apart.
 fn collect(operation: &Operation<'_>, results: Results) -> Result<Vec<Series>, QueryError> {
     let mut out = Vec::with_capacity(results.series.len());
-    for Unsorted { labels, drop_name, mut values } in results.series {
+    for Unsorted { labels, drop_name, whole, mut values } in results.series {
+        if values.is_empty() {
+            out.push(Series { labels, drop_name, points: whole });
+            continue;
+        }
+        values.extend(whole.iter().map(|(step, point)| (step, point.to_output())));
         values.sort_by_key(|(step, _)| *step);
         if values.windows(2).any(|pair| pair[0].0 == pair[1].0) {
             return Err(multiple_matches(operation.binary.matching.cardinality));

@@ -12,6 +12,7 @@ mod classic;
 mod element;
 mod functions;
 mod grid;
+mod held;
 mod info;
 mod labels;
 mod matching;
@@ -19,6 +20,8 @@ mod points;
 mod quantiles;
 mod rank;
 mod selector;
+mod stream;
+mod sums;
 mod window;
 
 use std::sync::Arc;
@@ -27,7 +30,8 @@ use hashbrown::HashMap;
 
 use self::annotations::Annotations;
 use self::grid::{Grid, QueryTimes};
-use self::points::{Output, Point, Points, Scalar, Series};
+use self::held::Held;
+use self::points::{Point, Points, Scalar, Series};
 use super::ast::{Expr, ExprKind};
 use super::engine::{Cancel, EngineOptions, MatrixSeries, QueryResult, QueryValue, VectorSample};
 use super::error::QueryError;
@@ -52,11 +56,13 @@ pub(super) fn instant(
             let series = evaluator.raw_window(matrix, at.0)?;
             QueryValue::Matrix(series)
         }
-        ExprKind::Subquery(subquery) => {
-            let (inner, series) = evaluator.subquery_series(subquery, &grid)?;
-            let series = finish_names(series)?;
-            QueryValue::Matrix(series.iter().map(|s| matrix_series(s, &inner)).filter(has_points).collect())
-        }
+        ExprKind::Subquery(subquery) => match evaluator.subquery_series(subquery, &grid)? {
+            Some((inner, series)) => {
+                let series = finish_names(series)?;
+                QueryValue::Matrix(series.into_iter().map(|s| matrix_series(s, &inner)).filter(has_points).collect())
+            }
+            None => QueryValue::Matrix(Vec::new()),
+        },
         _ => match evaluator.eval(expr, &grid)? {
             Evaluated::Scalar(scalar) => QueryValue::Scalar(Sample { t: at, v: scalar.at(0) }),
             Evaluated::String(bytes) => QueryValue::String(at, String::from_utf8_lossy(&bytes).into_owned()),
@@ -88,7 +94,7 @@ pub(super) fn range(
         }
         Evaluated::String(_) => return Err(QueryError::BadQuery("a string has no range".into())),
         Evaluated::Vector(series) => {
-            finish_names(series)?.iter().map(|s| matrix_series(s, &grid)).filter(has_points).collect()
+            finish_names(series)?.into_iter().map(|s| matrix_series(s, &grid)).filter(has_points).collect()
         }
     };
     matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -106,13 +112,18 @@ fn has_points(series: &MatrixSeries) -> bool {
     !series.floats.is_empty() || !series.histograms.is_empty()
 }
 
-fn matrix_series(series: &Series, grid: &Grid) -> MatrixSeries {
-    let mut out = MatrixSeries { labels: series.labels.clone(), floats: Vec::new(), histograms: Vec::new() };
+fn matrix_series(series: Series, grid: &Grid) -> MatrixSeries {
+    let mut out = MatrixSeries { labels: series.labels, floats: Vec::new(), histograms: Vec::new() };
+    let time = |step: usize| TimestampMs(grid.time(step));
+    if series.points.is_float_only() {
+        out.floats.reserve_exact(series.points.len());
+        out.floats.extend(series.points.floats().map(|(step, v)| Sample { t: time(step), v }));
+        return out;
+    }
     for (step, point) in series.points.iter() {
-        let t = TimestampMs(grid.time(step));
         match point {
-            Point::Float(v) => out.floats.push(Sample { t, v }),
-            Point::Histogram(h) => out.histograms.push((t, Arc::clone(h))),
+            Point::Float(v) => out.floats.push(Sample { t: time(step), v }),
+            Point::Histogram(h) => out.histograms.push((time(step), Arc::clone(h))),
         }
     }
     out
@@ -171,6 +182,9 @@ fn merge_same_labels(series: Vec<Series>) -> Result<Vec<Series>, QueryError> {
     Ok(merged)
 }
 
+/// Values after which the cancel flag is looked at: about a millisecond of work.
+const VALUES_BETWEEN_CHECKS: usize = 1 << 16;
+
 /// The value of a node.
 enum Evaluated {
     Scalar(Scalar),
@@ -185,8 +199,10 @@ struct Evaluator<'a> {
     cancel: &'a Cancel,
     times: QueryTimes,
     notes: Annotations,
-    /// Samples in the vectors that are held at this moment.
-    held: usize,
+    /// What the vectors take that are held at this moment.
+    held: Held,
+    /// Values worked on since the cancel flag was last looked at.
+    unchecked: usize,
     /// Whether selectors work out counter reset hints that the store does not give, as Prometheus does where only
     /// counts and sums of histograms are wanted; the answer may then warn of conflicts.
     works_out_resets: bool,
@@ -194,17 +210,31 @@ struct Evaluator<'a> {
 
 impl<'a> Evaluator<'a> {
     fn new(options: &'a EngineOptions, storage: &'a dyn Select, cancel: &'a Cancel, times: QueryTimes) -> Self {
-        Self { options, storage, cancel, times, notes: Annotations::default(), held: 0, works_out_resets: false }
+        Self {
+            options,
+            storage,
+            cancel,
+            times,
+            notes: Annotations::default(),
+            held: Held::default(),
+            unchecked: 0,
+            works_out_resets: false,
+        }
     }
 
     fn finish(self, value: QueryValue) -> QueryResult {
         QueryResult { value, warnings: self.notes.warnings, infos: self.notes.infos }
     }
 
-    /// Refuses when `more` samples beside those held would be too many.
-    fn check_samples(&self, more: usize) -> Result<(), QueryError> {
-        let limit = self.options.max_samples;
-        if self.held.saturating_add(more) > limit { Err(QueryError::TooManySamples { limit }) } else { Ok(()) }
+    /// Looks at the cancel flag once enough was worked on since the last time; `values` are those of now.
+    #[inline]
+    fn worked(&mut self, values: usize) -> Result<(), QueryError> {
+        self.unchecked += values + 1;
+        if self.unchecked < VALUES_BETWEEN_CHECKS {
+            return Ok(());
+        }
+        self.unchecked = 0;
+        self.cancel.check()
     }
 
     /// Evaluates a node on a grid; what its parts held is let go, what it gives is held.
@@ -221,27 +251,25 @@ impl<'a> Evaluator<'a> {
             self.eval_node(expr, grid)?
         };
         self.held = before;
-        let samples = match &value {
-            Evaluated::Scalar(Scalar::Steps(values)) => values.len(),
-            Evaluated::Scalar(Scalar::Constant(_)) | Evaluated::String(_) => 1,
-            Evaluated::Vector(series) => series.iter().map(|s| s.points.weight()).sum(),
-        };
-        self.check_samples(samples)?;
-        self.held += samples;
+        let more = Held::of(&value);
+        self.check_held(more)?;
+        self.held += more;
         Ok(value)
     }
 
     fn eval_node(&mut self, expr: &Expr, grid: &Grid) -> Result<Evaluated, QueryError> {
+        if stream::is_streamed(expr) {
+            return self.collect(expr, grid).map(Evaluated::Vector);
+        }
         match &expr.kind {
             ExprKind::Number(number) => Ok(Evaluated::Scalar(Scalar::Constant(number.value))),
             ExprKind::String(text) => Ok(Evaluated::String(text.bytes.clone())),
             ExprKind::Paren(inner) => self.eval(inner, grid),
-            ExprKind::Vector(selector) => self.instant_selector(selector, grid).map(Evaluated::Vector),
             ExprKind::Unary { negative, operand } => self.unary(*negative, operand, grid),
             ExprKind::Binary(binary) => self.binary(expr, binary, grid),
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid).map(Evaluated::Vector),
             ExprKind::Call(call) => self.call(call, grid),
-            ExprKind::Matrix(_) | ExprKind::Subquery(_) => {
+            ExprKind::Vector(_) | ExprKind::Matrix(_) | ExprKind::Subquery(_) => {
                 Err(QueryError::Execution("a range vector stands only as the argument of a function".into()))
             }
         }
@@ -271,6 +299,7 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// A sign in front of what is not handed on series by series.
     fn unary(&mut self, negative: bool, operand: &Expr, grid: &Grid) -> Result<Evaluated, QueryError> {
         let value = self.eval(operand, grid)?;
         if !negative {
@@ -281,21 +310,13 @@ impl<'a> Evaluator<'a> {
             Evaluated::Scalar(Scalar::Steps(values)) => {
                 Evaluated::Scalar(Scalar::Steps(values.into_iter().map(|v| -v).collect()))
             }
-            Evaluated::Vector(series) => Evaluated::Vector(series.iter().map(negate).collect()),
+            Evaluated::Vector(mut series) => {
+                series.iter_mut().for_each(stream::negate);
+                Evaluated::Vector(series)
+            }
             text @ Evaluated::String(_) => text,
         })
     }
-}
-
-fn negate(series: &Series) -> Series {
-    let mut points = Points::default();
-    for (step, point) in series.points.iter() {
-        match point {
-            Point::Float(v) => points.push_float(step, -v),
-            Point::Histogram(h) => points.push(step, Output::Histogram(element::scaled(h, -1.0))),
-        }
-    }
-    Series { labels: series.labels.clone(), drop_name: true, points }
 }
 
 fn repeat(value: Evaluated, steps: usize) -> Evaluated {

@@ -3,7 +3,8 @@
 use super::Evaluator;
 use super::grid::Grid;
 use super::points::{Output, Points, Series};
-use crate::model::{CounterResetHint, FloatHistogram, Labels, Sample, TimeRange, TimestampMs, is_stale_nan};
+use super::stream::Sink;
+use crate::model::{CounterResetHint, FloatHistogram, Labels, Matcher, Sample, TimeRange, TimestampMs, is_stale_nan};
 use crate::promql::ast::{Extension, MatrixSelector, VectorSelector};
 use crate::promql::engine::{MatrixSeries, WindowEdges};
 use crate::promql::error::QueryError;
@@ -34,21 +35,46 @@ impl Found<'_> {
     }
 }
 
-impl Evaluator<'_> {
+/// Reaches back from the end of a window to its first millisecond.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach(i64);
+
+impl Reach {
+    #[inline]
+    pub(super) fn first(self, end: i64) -> i64 {
+        end.saturating_sub(self.0)
+    }
+}
+
+impl<'a> Evaluator<'a> {
     /// Calls `visit` with each series of a selector in a closed range of time; the samples are lent.
     pub(super) fn for_each_series(
         &mut self,
         selector: &VectorSelector,
         from: i64,
         to: i64,
+        visit: impl FnMut(&mut Self, Labels, &mut SeriesData) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        self.for_each_series_into(SeriesData::default(), selector, from, to, visit)
+    }
+
+    /// As [`Evaluator::for_each_series`] with the memory that the samples are read into, which says what is wanted.
+    fn for_each_series_into(
+        &mut self,
+        mut data: SeriesData,
+        selector: &VectorSelector,
+        from: i64,
+        to: i64,
         mut visit: impl FnMut(&mut Self, Labels, &mut SeriesData) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
         let range = TimeRange { from: TimestampMs(from), to: TimestampMs(to) };
-        let mut set = self.storage.select(&selector.matchers, range)?;
-        let mut data = SeriesData::default();
+        // Matching many values with an expression may take long, so that also ends with the query.
+        let matchers: Vec<Matcher> = selector.matchers.iter().map(|m| m.until(self.cancel.flag())).collect();
+        let mut set = self.storage.select(&matchers, range)?;
+        self.cancel.check()?;
         let mut count = 0;
         while let Some(labels) = set.next_into(&mut data)? {
-            self.cancel.check()?;
+            self.worked(data.len())?;
             count += 1;
             if count > self.options.max_series {
                 return Err(QueryError::TooManySeries { limit: self.options.max_series });
@@ -61,13 +87,17 @@ impl Evaluator<'_> {
         Ok(())
     }
 
+    /// How far a window that begins `range` before its end reaches.
+    pub(super) fn reach(&self, range: i64) -> Reach {
+        match self.options.window_edges {
+            WindowEdges::HalfOpen => Reach(range.saturating_sub(1)),
+            WindowEdges::Closed => Reach(range),
+        }
+    }
+
     /// The first millisecond of a window that begins `range` before `end`.
     pub(super) fn window_start(&self, end: i64, range: i64) -> i64 {
-        let edge = end.saturating_sub(range);
-        match self.options.window_edges {
-            WindowEdges::HalfOpen => edge.saturating_add(1),
-            WindowEdges::Closed => edge,
-        }
+        self.reach(range).first(end)
     }
 
     /// The value of each series at each step: its last sample within the lookback, unless that marks it stale.
@@ -75,11 +105,12 @@ impl Evaluator<'_> {
         &mut self,
         selector: &VectorSelector,
         grid: &Grid,
-    ) -> Result<Vec<Series>, QueryError> {
+        sink: Sink<'_, 'a>,
+    ) -> Result<(), QueryError> {
         if selector.extension == Some(Extension::Smoothed) {
-            return self.smoothed_selector(selector, grid);
+            return self.smoothed_selector(selector, grid, sink);
         }
-        self.latest_samples(selector, grid, |found| found.output())
+        self.latest_samples(selector, grid, |found| found.output(), sink)
     }
 
     /// As [`Evaluator::instant_selector`], with what `pick` takes of each sample.
@@ -88,10 +119,13 @@ impl Evaluator<'_> {
         selector: &VectorSelector,
         grid: &Grid,
         pick: impl Fn(&Found<'_>) -> Output,
-    ) -> Result<Vec<Series>, QueryError> {
+        sink: Sink<'_, 'a>,
+    ) -> Result<(), QueryError> {
         let (offset, at) = self.times.modifiers(&selector.time)?;
-        let time = |step: usize| at.unwrap_or_else(|| grid.time(step)) - offset;
-        self.samples_at(selector, grid.steps, &time, pick)
+        match at {
+            Some(at) => self.samples_at(selector, grid.steps, |_| at - offset, pick, sink),
+            None => self.samples_at(selector, grid.steps, |step| grid.time(step) - offset, pick, sink),
+        }
     }
 
     /// What `pick` takes of the current sample of each series at the times that `time` gives, which never go back.
@@ -99,35 +133,42 @@ impl Evaluator<'_> {
         &mut self,
         selector: &VectorSelector,
         steps: usize,
-        time: &dyn Fn(usize) -> i64,
+        time: impl Fn(usize) -> i64,
         pick: impl Fn(&Found<'_>) -> Output,
-    ) -> Result<Vec<Series>, QueryError> {
-        let lookback = self.options.lookback_ms;
-        let mut out = Vec::new();
-        let mut total = 0;
-        let from = self.window_start(time(0), lookback);
-        self.for_each_series(selector, from, time(steps.saturating_sub(1)), |this, labels, data| {
-            let mut points = Points::default();
+        sink: Sink<'_, 'a>,
+    ) -> Result<(), QueryError> {
+        let reach = self.reach(self.options.lookback_ms);
+        let from = reach.first(time(0));
+        let mut one = Series { labels: Labels::empty(), drop_name: false, points: Points::default() };
+        // A counter reset is seen only beside the histogram before.
+        let data = if steps == 1 && !self.works_out_resets { SeriesData::for_latest() } else { SeriesData::default() };
+        self.for_each_series_into(data, selector, from, time(steps.saturating_sub(1)), |this, labels, data| {
             let (mut floats, mut histograms) = (0, 0);
-            for step in 0..steps {
-                let end = time(step);
-                floats += data.floats[floats..].partition_point_linear(|s| s.t.0 <= end);
-                histograms += data.histograms[histograms..].partition_point_linear(|(t, _)| t.0 <= end);
-                let Some(found) = latest(data, floats, histograms) else { continue };
-                let is_stale = matches!(found, Found::Float(s) if is_stale_nan(s.v));
-                if found.time() >= this.window_start(end, lookback) && !is_stale {
-                    points.push(step, pick(&found));
-                }
+            if data.histograms.is_empty() {
+                one.points.fill(steps, |step| {
+                    let end = time(step);
+                    floats += data.floats[floats..].partition_point_linear(|s| s.t.0 <= end);
+                    let sample = data.floats[floats.checked_sub(1)?];
+                    let is_current = sample.t.0 >= reach.first(end) && !is_stale_nan(sample.v);
+                    is_current.then(|| pick(&Found::Float(sample)))
+                });
+            } else {
+                one.points.fill(steps, |step| {
+                    let end = time(step);
+                    floats += data.floats[floats..].partition_point_linear(|s| s.t.0 <= end);
+                    histograms += data.histograms[histograms..].partition_point_linear(|(t, _)| t.0 <= end);
+                    let found = latest(data, floats, histograms)?;
+                    let is_stale = matches!(found, Found::Float(s) if is_stale_nan(s.v));
+                    (found.time() >= reach.first(end) && !is_stale).then(|| pick(&found))
+                });
             }
-            total += points.weight();
-            this.check_samples(total)?;
-            if !points.is_empty() {
-                out.push(Series { labels, drop_name: false, points });
+            this.worked(steps)?;
+            if one.points.is_empty() {
+                return Ok(());
             }
-            Ok(())
-        })?;
-        sort_by_labels(&mut out);
-        Ok(out)
+            (one.labels, one.drop_name) = (labels, false);
+            sink(this, &mut one)
+        })
     }
 
     /// The samples of a range selector as they are, for an instant query that asks for them.

@@ -1,8 +1,8 @@
 //! Reads PromQL by recursive descent, precedence climbing for the operators.
 //!
 //! In: query text.   Out: a checked [`Expr`], or the first mistake with its place, worded as Prometheus does.
-//! Limits: [`MAX_QUERY_BYTES`] of text, [`MAX_DEPTH`] levels of nesting; so neither a long nor a deep query
-//! can exhaust memory or stack, here or in anything that later walks the tree.
+//! Limits: [`MAX_QUERY_BYTES`] of text, [`MAX_DEPTH`] levels of nesting, [`MAX_PATTERN_BYTES`] of regular expressions;
+//! so no query can exhaust memory or stack, here or in anything that later walks the tree.
 
 mod duration;
 mod matching;
@@ -26,10 +26,15 @@ pub const MAX_QUERY_BYTES: usize = 256 * 1024;
 /// Most levels of nesting; a level is an operator, a call, a pair of parentheses.
 pub const MAX_DEPTH: u32 = 200;
 
+/// Most memory that the compiled regular expressions of one query may take: some hundred of the usual kind. Lists of
+/// texts, and texts with `.*` beside them, take none.
+pub const MAX_PATTERN_BYTES: usize = 32 << 20;
+
 /// Parses one expression and checks its types.
 ///
 /// # Errors
-/// The text is longer than [`MAX_QUERY_BYTES`], nests deeper than [`MAX_DEPTH`], or is not PromQL.
+/// The text is longer than [`MAX_QUERY_BYTES`], nests deeper than [`MAX_DEPTH`], has regular expressions that take more
+/// than [`MAX_PATTERN_BYTES`], or is not PromQL.
 pub fn parse(query: &str) -> Result<Expr, ParseError> {
     if query.len() > MAX_QUERY_BYTES {
         let message = format!("query is {} bytes long, the limit is {MAX_QUERY_BYTES}", query.len());
@@ -60,7 +65,7 @@ fn nesting_at_most(tokens: &[Placed]) -> u32 {
 }
 
 fn parse_tokens(query: &str, tokens: Vec<Placed>) -> Result<Expr, ParseError> {
-    let mut parser = Parser { query, tokens, at: 0, nesting: 0 };
+    let mut parser = Parser { query, tokens, at: 0, nesting: 0, pattern_bytes: 0 };
     if parser.peek() == &Token::End {
         return Err(parser.error(parser.position(), "no expression found in input"));
     }
@@ -88,7 +93,7 @@ pub fn parse_selector(text: &str) -> Result<Vec<crate::model::Matcher>, ParseErr
 
 /// Reads a label set: `name`, `name{label="v"}`, `{"name", "label"="v"}`, `{}`. Any word is a valid name.
 pub(super) fn parse_labels(text: &str) -> Result<crate::model::Labels, ParseError> {
-    let mut parser = Parser { query: text, tokens: tokenize(text)?, at: 0, nesting: 0 };
+    let mut parser = Parser { query: text, tokens: tokenize(text)?, at: 0, nesting: 0, pattern_bytes: 0 };
     let start = parser.position();
     let name = match parser.peek().clone() {
         Token::Word(word) => Some(word),
@@ -121,6 +126,8 @@ struct Parser<'a> {
     tokens: Vec<Placed>,
     at: usize,
     nesting: u32,
+    /// Most memory of the regular expressions so far.
+    pattern_bytes: usize,
 }
 
 impl Parser<'_> {

@@ -1,7 +1,7 @@
 //! Selectors: `name{label="value", "quoted.label"=~"…"}` and `{"quoted.name"}`.
 
 use super::Parser;
-use crate::model::{METRIC_NAME, MatchOp, Matcher};
+use crate::model::{METRIC_NAME, MatchOp, Matcher, REGEX_BYTES_MAX};
 use crate::promql::ast::{BinaryOp, Expr, ExprKind, PositionRange, TimeModifiers, VectorSelector};
 use crate::promql::error::ParseError;
 use crate::promql::lexer::Token;
@@ -58,10 +58,19 @@ impl Parser<'_> {
             _ => return Err(self.unexpected("label matching", "string")),
         };
         self.advance();
-        let matcher = Matcher::new(label, op, value).map_err(|e| {
+        let room = super::MAX_PATTERN_BYTES - self.pattern_bytes;
+        let matcher = Matcher::within(room, label, op, value).map_err(|e| {
+            if room < REGEX_BYTES_MAX {
+                let message = format!(
+                    "the regular expressions up to here need more than {} MiB of memory once compiled",
+                    super::MAX_PATTERN_BYTES >> 20
+                );
+                return self.error(place.to(value_place), message);
+            }
             let cause = std::error::Error::source(&e).map(|c| format!(": {c}")).unwrap_or_default();
             self.error(place.to(value_place), format!("{e}{cause}"))
         })?;
+        self.pattern_bytes += matcher.pattern_bytes();
         matchers.push(matcher);
         Ok(())
     }

@@ -2,54 +2,44 @@
 
 use super::super::Evaluator;
 use super::super::grid::Grid;
-use super::super::points::{Point, Points, Scalar, Series};
+use super::super::points::Scalar;
+use super::super::stream::Sink;
 use crate::promql::ast::Call;
 use crate::promql::error::QueryError;
 use crate::promql::functions::FunctionId;
 
-impl Evaluator<'_> {
-    pub(super) fn math_call(&mut self, call: &Call, grid: &Grid) -> Result<Vec<Series>, QueryError> {
-        let series = self.vector(&call.args[0], grid)?;
+/// Whether the function is one of these.
+pub(super) fn is_math(id: FunctionId) -> bool {
+    use FunctionId::{Clamp, ClampMax, ClampMin};
+    simple(id).is_some() || matches!(id, Clamp | ClampMax | ClampMin)
+}
+
+impl<'a> Evaluator<'a> {
+    pub(super) fn math_call(&mut self, call: &Call, grid: &Grid, sink: Sink<'_, 'a>) -> Result<(), QueryError> {
+        let before = self.held;
         let params = call.args[1..].iter().map(|arg| self.scalar(arg, grid)).collect::<Result<Vec<Scalar>, _>>()?;
-        if params.is_empty() {
-            let function = simple(call.function.id).ok_or_else(|| not_implemented(call))?;
-            return Ok(map(series, |points| points.map_floats(function)));
-        }
         let param = |index: usize, step: usize| params.get(index).map_or(f64::NAN, |p| p.at(step));
+        let function = match simple(call.function.id) {
+            Some(function) if params.is_empty() => Some(function),
+            _ => None,
+        };
         let with_params = |step: usize, v: f64| match call.function.id {
             FunctionId::Clamp => clamp(v, param(0, step), param(1, step)),
             FunctionId::ClampMin => clamp(v, param(0, step), f64::INFINITY),
             FunctionId::ClampMax => clamp(v, f64::NEG_INFINITY, param(0, step)),
             _ => Some(round(v, param(0, step))),
         };
-        let known = matches!(
-            call.function.id,
-            FunctionId::Clamp | FunctionId::ClampMin | FunctionId::ClampMax | FunctionId::Round
-        );
-        if !known {
-            return Err(not_implemented(call));
-        }
-        Ok(map(series, |points| {
-            let mut out = Points::default();
-            for (step, point) in points.iter() {
-                if let Point::Float(v) = point
-                    && let Some(value) = with_params(step, v)
-                {
-                    out.push_float(step, value);
-                }
+        self.stream(&call.args[0], grid, &mut |this, one| {
+            match function {
+                Some(function) => one.points.map_floats(function),
+                None => one.points.filter_map_floats(with_params),
             }
-            out
-        }))
+            one.drop_name = true;
+            if one.points.is_empty() { Ok(()) } else { sink(this, one) }
+        })?;
+        self.held = before;
+        Ok(())
     }
-}
-
-fn not_implemented(call: &Call) -> QueryError {
-    QueryError::Execution(format!("function `{}` is not implemented", call.function.name))
-}
-
-fn map(series: Vec<Series>, change: impl Fn(Points) -> Points) -> Vec<Series> {
-    let changed = |one: Series| Series { labels: one.labels, drop_name: true, points: change(one.points) };
-    series.into_iter().map(changed).filter(|one| !one.points.is_empty()).collect()
 }
 
 /// Nothing where the bounds exclude each other. As Go's `Min` and `Max` have it, an infinite bound stands even where

@@ -6,22 +6,30 @@ mod time;
 
 use super::grid::Grid;
 use super::points::{Output, Point, Points, Scalar, Series};
+use super::selector::Found;
+use super::stream::Sink;
 use super::{Evaluated, Evaluator};
 use crate::model::Labels;
 use crate::promql::ast::{Call, ExprKind, ValueType};
 use crate::promql::error::QueryError;
-use crate::promql::functions::FunctionId;
+use crate::promql::functions::{Function, FunctionId};
 use crate::promql::histogram::{Sparse, variance};
 
-impl Evaluator<'_> {
+/// Whether the function looks at one series at a time.
+pub(super) fn is_streamed(function: &Function) -> bool {
+    match function.id {
+        FunctionId::AbsentOverTime => false,
+        FunctionId::Timestamp => true,
+        id => math::is_math(id) || function.args.contains(&ValueType::Matrix),
+    }
+}
+
+impl<'a> Evaluator<'a> {
     pub(super) fn call(&mut self, call: &Call, grid: &Grid) -> Result<Evaluated, QueryError> {
         use FunctionId as F;
-        let takes_range = call.function.args.contains(&ValueType::Matrix);
         match call.function.id {
             F::AbsentOverTime => self.absent_over_time(call, grid).map(Evaluated::Vector),
-            _ if takes_range => self.window_call(call, grid),
             F::Absent => self.absent(call, grid).map(Evaluated::Vector),
-            F::Timestamp => self.timestamp(call, grid).map(Evaluated::Vector),
             F::StartTimestamp => Err(QueryError::Execution(
                 "function `start_timestamp` is not supported: the store keeps no start timestamps".into(),
             )),
@@ -48,7 +56,16 @@ impl Evaluator<'_> {
             F::DaysInMonth | F::DayOfMonth | F::DayOfWeek | F::DayOfYear | F::Hour | F::Minute | F::Month | F::Year => {
                 self.date_part(call, grid).map(Evaluated::Vector)
             }
-            _ => self.math_call(call, grid).map(Evaluated::Vector),
+            _ => Err(QueryError::Execution(format!("function `{}` is not implemented", call.function.name))),
+        }
+    }
+
+    /// A call whose function looks at one series at a time; see [`is_streamed`].
+    pub(super) fn stream_call(&mut self, call: &Call, grid: &Grid, sink: Sink<'_, 'a>) -> Result<(), QueryError> {
+        match call.function.id {
+            FunctionId::Timestamp => self.timestamp(call, grid, sink),
+            id if math::is_math(id) => self.math_call(call, grid, sink),
+            _ => self.window_call(call, grid, sink),
         }
     }
 
@@ -91,20 +108,22 @@ impl Evaluator<'_> {
     }
 
     /// When each sample was taken: of a selector the samples' own times, of anything else the step's.
-    fn timestamp(&mut self, call: &Call, grid: &Grid) -> Result<Vec<Series>, QueryError> {
+    fn timestamp(&mut self, call: &Call, grid: &Grid, sink: Sink<'_, 'a>) -> Result<(), QueryError> {
         if let ExprKind::Vector(selector) = &call.args[0].unwrap_parens().kind
             && selector.extension.is_none()
         {
-            let series = self.latest_samples(selector, grid, |found| Output::Float(found.time() as f64 / 1000.0))?;
-            return Ok(series.into_iter().map(|s| Series { drop_name: true, ..s }).collect());
+            let seconds = |found: &Found<'_>| Output::Float(found.time() as f64 / 1000.0);
+            return self.latest_samples(selector, grid, seconds, &mut |this, one| {
+                one.drop_name = true;
+                sink(this, one)
+            });
         }
-        let series = self.vector(&call.args[0], grid)?;
-        let with_times = |one: Series| {
+        self.stream(&call.args[0], grid, &mut |this, one| {
             let mut points = Points::default();
             one.points.iter().for_each(|(step, _)| points.push_float(step, grid.time(step) as f64 / 1000.0));
-            Series { labels: one.labels, drop_name: true, points }
-        };
-        Ok(series.into_iter().map(with_times).collect())
+            (one.drop_name, one.points) = (true, points);
+            sink(this, one)
+        })
     }
 
     /// One number of each native histogram; floats are passed over.

@@ -7,7 +7,8 @@
 use super::super::annotations::Annotations;
 use super::super::grid::Grid;
 use super::super::points::{Output, Points, Series};
-use super::super::selector::{PartitionPointLinear, sort_by_labels};
+use super::super::selector::PartitionPointLinear;
+use super::super::stream::Sink;
 use super::super::{Evaluator, shared};
 use super::{Whole, Window, WindowCall};
 use std::sync::Arc;
@@ -148,18 +149,17 @@ fn note_hints(call: &WindowCall, whole: &Whole, used: &[Sparse], is_counter: boo
     }
 }
 
-impl Evaluator<'_> {
+impl<'a> Evaluator<'a> {
     /// `selector smoothed`: the line between the samples around each step.
     pub(in crate::promql::eval) fn smoothed_selector(
         &mut self,
         selector: &VectorSelector,
         grid: &Grid,
-    ) -> Result<Vec<Series>, QueryError> {
+        sink: Sink<'_, 'a>,
+    ) -> Result<(), QueryError> {
         let (offset, at) = self.times.modifiers(&selector.time)?;
         let time = |step: usize| at.unwrap_or_else(|| grid.time(step)) - offset;
         let lookback = self.options.lookback_ms;
-        let mut out = Vec::new();
-        let mut total = 0;
         let from = self.window_start(time(0), lookback);
         self.for_each_series(selector, from, time(grid.steps - 1) + lookback, |this, labels, data| {
             data.floats.retain(|s| !is_stale_nan(s.v));
@@ -195,15 +195,12 @@ impl Evaluator<'_> {
                     points.push(step, value);
                 }
             }
-            total += points.weight();
-            this.check_samples(total)?;
-            if !points.is_empty() {
-                out.push(Series { labels, drop_name: false, points });
+            this.worked(grid.steps)?;
+            if points.is_empty() {
+                return Ok(());
             }
-            Ok(())
-        })?;
-        sort_by_labels(&mut out);
-        Ok(out)
+            sink(this, &mut Series { labels, drop_name: false, points })
+        })
     }
 }
 

@@ -1,20 +1,24 @@
 //! Functions of range vectors: a window slides over each series' samples once, for all steps.
 //!
 //! In:  samples of a selector, or of a subquery.   Out: one value, or none, for each series and step.
-//! Families: `rate`, `extended` (anchored and smoothed), `over_time`, `trend`, `changes`.
+//! Series of floats alone go through `floats`, which keeps what it knows of one window for the next. Families for
+//! everything else: `rate`, `extended` (anchored and smoothed), `over_time`, `trend`, `changes`.
 
 mod changes;
 mod extended;
+mod floats;
 mod over_time;
 mod rate;
+mod sliding;
 mod trend;
 
 use std::sync::Arc;
 
+use super::Evaluator;
 use super::grid::Grid;
 use super::points::{Output, Point, Points, Scalar, Series};
-use super::selector::{PartitionPointLinear, sort_by_labels};
-use super::{Evaluated, Evaluator};
+use super::selector::PartitionPointLinear;
+use super::stream::Sink;
 use crate::model::{CounterResetHint, FloatHistogram, Labels, Sample, TimestampMs, is_stale_nan};
 use crate::promql::ast::{Call, Expr, ExprKind, Extension, MatrixSelector, PositionRange, Subquery, ValueType};
 use crate::promql::error::QueryError;
@@ -29,20 +33,30 @@ const LONG_SUBQUERY_STEPS: usize = 100_000;
 const ROOM_PER_SUBQUERY_STEP: usize = 5;
 
 /// What is known of a series before its windows are walked.
-pub(super) struct Whole {
-    pub labels: Labels,
-    pub name: String,
-    drop_name: bool,
+struct Whole {
+    name: String,
     /// Histograms unpacked, one for each of the series' histograms.
     unpacked: Vec<Sparse>,
     /// Indexes of floats that are smaller than the one before, for counters.
     falls: Vec<usize>,
 }
 
+impl Whole {
+    fn of(labels: &Labels, data: &SeriesData) -> Self {
+        let unpacked = data.histograms.iter().map(|(_, h)| Sparse::from(&**h)).collect();
+        Self { name: labels.metric_name().to_owned(), unpacked, falls: falls(&data.floats) }
+    }
+}
+
+/// Indexes of floats that are smaller than the one before.
+fn falls(floats: &[Sample]) -> Vec<usize> {
+    (1..floats.len()).filter(|i| floats[*i].v < floats[i - 1].v).collect()
+}
+
 /// The samples of one series at one step.
 ///
 /// For anchored and smoothed selectors it also holds samples around the window.
-pub(super) struct Window<'a> {
+struct Window<'a> {
     pub floats: &'a [Sample],
     pub times: &'a [(TimestampMs, Arc<FloatHistogram>)],
     pub histograms: &'a [Sparse],
@@ -58,17 +72,8 @@ pub(super) struct Window<'a> {
     pub step: usize,
 }
 
-/// What a function remembers from one window of a series to the next.
-#[derive(Debug, Default)]
-pub(super) struct Memory {
-    /// Index, in the whole series, of the largest or smallest float of the last window.
-    pub best: Option<usize>,
-    /// Floats before this index have been looked at.
-    pub seen: usize,
-}
-
 /// A call of a window function.
-pub(super) struct WindowCall {
+struct WindowCall {
     pub id: FunctionId,
     /// Place of the first argument, where most annotations point to.
     pub first_arg: PositionRange,
@@ -80,7 +85,7 @@ pub(super) struct WindowCall {
 }
 
 /// Where windows lie and how far around them samples are wanted.
-struct Slide {
+pub(super) struct Slide {
     range: i64,
     offset: i64,
     at: Option<i64>,
@@ -94,9 +99,10 @@ impl Slide {
     }
 }
 
-impl Evaluator<'_> {
+impl<'a> Evaluator<'a> {
     /// Evaluates a call whose function takes a range vector.
-    pub(super) fn window_call(&mut self, call: &Call, grid: &Grid) -> Result<Evaluated, QueryError> {
+    pub(super) fn window_call(&mut self, call: &Call, grid: &Grid, sink: Sink<'_, 'a>) -> Result<(), QueryError> {
+        let before = self.held;
         let mut params = Vec::new();
         let mut range_arg = None;
         for arg in &call.args {
@@ -108,38 +114,55 @@ impl Evaluator<'_> {
         let range_arg = range_arg.ok_or_else(|| QueryError::Execution("a range vector is missing".into()))?;
         let extension = check_extension(call, range_arg)?;
         let first_arg = call.args[0].position;
-        let mut window_call = WindowCall {
+        let window_call = WindowCall {
             id: call.function.id,
             first_arg,
             all_args: call.args.iter().fold(first_arg, |all, arg| all.to(arg.position)),
             params,
             extension,
-            range_ms: 0,
+            range_ms: self.range_of(range_arg)?,
         };
-        window_call.range_ms = self.range_of(range_arg)?;
         let keeps_name = matches!(call.function.id, FunctionId::LastOverTime | FunctionId::FirstOverTime);
-        let mut out = Vec::new();
-        let mut total = 0;
-        self.for_each_window_series(range_arg, grid, |this, whole, points_of| {
-            let mut points = Points::default();
-            let mut memory = Memory::default();
-            points_of(this, &mut |this, window| {
-                if let Some(value) = apply(this, &window_call, whole, window, &mut memory)? {
-                    points.push(window.step, value);
-                }
-                Ok(())
-            })?;
-            total += points.weight();
-            this.check_samples(total)?;
-            if !points.is_empty() {
-                this.note_non_counter(&window_call, whole);
-                let drop_name = whole.drop_name || !keeps_name;
-                out.push(Series { labels: whole.labels.clone(), drop_name, points });
+        let mut one = Series { labels: Labels::empty(), drop_name: false, points: Points::default() };
+        let mut noted = String::new();
+        self.for_each_windowed(range_arg, grid, |this, labels, drop_name, data, slide| {
+            one.points.clear();
+            let is_plain = data.histograms.is_empty() && window_call.extension.is_none();
+            if !is_plain || !this.window_of_floats(&window_call, slide, grid, &data.floats, &mut one.points)? {
+                let whole = Whole::of(labels, data);
+                walk(this, &whole, data, slide, grid, &mut |this, window| {
+                    if let Some(value) = apply(this, &window_call, &whole, window)? {
+                        one.points.push(window.step, value);
+                    }
+                    this.worked(window.floats.len() + window.histograms.len())
+                })?;
             }
-            Ok(())
+            if one.points.is_empty() {
+                return Ok(());
+            }
+            if data.histograms.is_empty() {
+                this.note_non_counter(&window_call, labels, &mut noted);
+            }
+            (one.labels, one.drop_name) = (labels.clone(), drop_name || !keeps_name);
+            sink(this, &mut one)
         })?;
-        sort_by_labels(&mut out);
-        Ok(Evaluated::Vector(out))
+        self.held = before;
+        Ok(())
+    }
+
+    /// Calls `each` with every step at which a series of a range vector has a sample in its window.
+    pub(super) fn for_each_present_step(
+        &mut self,
+        arg: &Expr,
+        grid: &Grid,
+        mut each: impl FnMut(usize),
+    ) -> Result<(), QueryError> {
+        self.for_each_windowed(arg, grid, |this, labels, _, data, slide| {
+            walk(this, &Whole::of(labels, data), data, slide, grid, &mut |_, window| {
+                each(window.step);
+                Ok(())
+            })
+        })
     }
 
     fn range_of(&self, arg: &Expr) -> Result<i64, QueryError> {
@@ -150,28 +173,13 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Calls `visit` with each series of a range vector and a walk over its windows; empty windows are left out.
-    #[allow(clippy::type_complexity, reason = "the two nested callbacks are the whole interface")]
-    pub(super) fn for_each_window_series(
+    /// Calls `visit` with the samples of each series of a range vector, its labels, and whether its name is to go.
+    fn for_each_windowed(
         &mut self,
         arg: &Expr,
         grid: &Grid,
-        mut visit: impl FnMut(
-            &mut Self,
-            &Whole,
-            &dyn Fn(
-                &mut Self,
-                &mut dyn FnMut(&mut Self, &Window<'_>) -> Result<(), QueryError>,
-            ) -> Result<(), QueryError>,
-        ) -> Result<(), QueryError>,
+        mut visit: impl FnMut(&mut Self, &Labels, bool, &SeriesData, &Slide) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
-        let mut visit_data = |this: &mut Self, labels: Labels, drop_name: bool, data: &SeriesData, slide: &Slide| {
-            let name = labels.metric_name().to_owned();
-            let unpacked = data.histograms.iter().map(|(_, h)| Sparse::from(&**h)).collect();
-            let falls = (1..data.floats.len()).filter(|i| data.floats[*i].v < data.floats[i - 1].v).collect();
-            let whole = Whole { labels, name, drop_name, unpacked, falls };
-            visit(this, &whole, &|this, each| walk(this, &whole, data, slide, grid, each))
-        };
         match &arg.unwrap_parens().kind {
             ExprKind::Matrix(matrix) => {
                 let slide = self.slide_of_selector(matrix)?;
@@ -181,20 +189,22 @@ impl Evaluator<'_> {
                     this.check_samples(data.len())?;
                     // A staleness marker ends a series but is no sample of a window.
                     data.floats.retain(|s| !is_stale_nan(s.v));
-                    visit_data(this, labels, false, data, &slide)
+                    visit(this, &labels, false, data, &slide)
                 })
             }
             ExprKind::Subquery(subquery) => {
                 let range = self.times.positive_ms(&subquery.range)?;
                 let (offset, at) = self.times.modifiers(&subquery.time)?;
                 let slide = Slide { range, offset, at, before: 0, after: 0 };
-                let (inner, series) = self.subquery_series(subquery, grid)?;
-                for one in series {
-                    self.cancel.check()?;
-                    let data = series_data(&one, &inner);
-                    visit_data(self, one.labels, one.drop_name, &data, &slide)?;
-                }
-                Ok(())
+                let Some(inner) = self.subquery_grid(subquery, grid)? else { return Ok(()) };
+                let mut data = SeriesData::default();
+                let works_out_resets = std::mem::replace(&mut self.works_out_resets, false);
+                let result = self.stream(&subquery.expr, &inner, &mut |this, one| {
+                    fill_from_points(&mut data, &one.points, &inner);
+                    visit(this, &one.labels, one.drop_name, &data, &slide)
+                });
+                self.works_out_resets = works_out_resets;
+                result
             }
             _ => Err(QueryError::Execution("expected a range selector or a subquery".into())),
         }
@@ -217,7 +227,14 @@ impl Evaluator<'_> {
         &mut self,
         subquery: &Subquery,
         grid: &Grid,
-    ) -> Result<(Grid, Vec<Series>), QueryError> {
+    ) -> Result<Option<(Grid, Vec<Series>)>, QueryError> {
+        let Some(inner) = self.subquery_grid(subquery, grid)? else { return Ok(None) };
+        let series = self.vector_with_resets(&subquery.expr, &inner, false)?;
+        Ok(Some((inner, series)))
+    }
+
+    /// The times at which the inner expression of a subquery is needed, if there are any.
+    fn subquery_grid(&mut self, subquery: &Subquery, grid: &Grid) -> Result<Option<Grid>, QueryError> {
         let range = self.times.positive_ms(&subquery.range)?;
         let step = match &subquery.step {
             Some(step) => self.times.positive_ms(step)?,
@@ -229,28 +246,34 @@ impl Evaluator<'_> {
         // Subqueries run at multiples of their step, whatever the query's own times are.
         let start = from.div_euclid(step) * step + if from.rem_euclid(step) == 0 { 0 } else { step };
         if to < start {
-            return Ok((Grid { start, step, steps: 0 }, Vec::new()));
+            return Ok(None);
         }
         let steps = usize::try_from((to - start) / step + 1).unwrap_or(usize::MAX);
         // Each step of an aggregation takes more room than a sample, which begins to matter here.
         let room = if steps > LONG_SUBQUERY_STEPS { ROOM_PER_SUBQUERY_STEP } else { 1 };
         self.check_samples(steps.saturating_mul(room))?;
-        let inner = Grid { start, step, steps };
-        Ok((inner, self.vector_with_resets(&subquery.expr, &inner, false)?))
+        Ok(Some(Grid { start, step, steps }))
     }
 
     /// Says so when `rate` or `increase` is used on what does not look like a counter.
-    fn note_non_counter(&mut self, call: &WindowCall, whole: &Whole) {
-        let is_counter_function = matches!(call.id, FunctionId::Rate | FunctionId::Increase);
-        if !is_counter_function || whole.name.is_empty() || !whole.unpacked.is_empty() {
+    ///
+    /// Series of one name come one after the other, so `noted` remembers that of the last one without a type.
+    fn note_non_counter(&mut self, call: &WindowCall, labels: &Labels, noted: &mut String) {
+        if !matches!(call.id, FunctionId::Rate | FunctionId::Increase) {
             return;
         }
-        match whole.labels.get("__type__") {
+        let name = labels.metric_name();
+        let kind = labels.get("__type__");
+        if name.is_empty() || (kind.is_none() && noted == name) {
+            return;
+        }
+        match kind {
             Some("counter" | "histogram") => {}
-            Some(kind) => self.notes.possible_non_counter_type(call.first_arg, &whole.name, kind),
+            Some(kind) => self.notes.possible_non_counter_type(call.first_arg, name, kind),
             None => {
-                if !["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| whole.name.ends_with(suffix)) {
-                    self.notes.possible_non_counter(call.first_arg, &whole.name);
+                name.clone_into(noted);
+                if !["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix)) {
+                    self.notes.possible_non_counter(call.first_arg, name);
                 }
             }
         }
@@ -269,7 +292,7 @@ fn walk<'e>(
     let (mut f_lo, mut f_hi, mut h_lo, mut h_hi) = (0, 0, 0, 0);
     let (mut r_lo, mut r_hi) = (0, 0);
     for step in 0..grid.steps {
-        evaluator.cancel.check()?;
+        evaluator.worked(0)?;
         let end = slide.end(grid, step);
         let first = evaluator.window_start(end, slide.range + slide.before);
         let last = end + slide.after;
@@ -302,16 +325,17 @@ fn walk<'e>(
 }
 
 /// The values of a series as samples at the times of its grid.
-fn series_data(series: &Series, grid: &Grid) -> SeriesData {
-    let mut data = SeriesData::default();
-    for (step, point) in series.points.iter() {
-        let t = TimestampMs(grid.time(step));
-        match point {
-            Point::Float(v) => data.floats.push(Sample { t, v }),
-            Point::Histogram(h) => data.histograms.push((t, without_hint(h))),
+fn fill_from_points(data: &mut SeriesData, points: &Points, grid: &Grid) {
+    data.clear();
+    let time = |step: usize| TimestampMs(grid.time(step));
+    data.floats.extend(points.floats().map(|(step, v)| Sample { t: time(step), v }));
+    if !points.is_float_only() {
+        for (step, point) in points.iter() {
+            if let Point::Histogram(h) = point {
+                data.histograms.push((time(step), without_hint(h)));
+            }
         }
     }
-    data
 }
 
 /// A counter reset hint speaks of the sample before in the store, which a subquery may have stepped over.
@@ -348,7 +372,6 @@ fn apply(
     call: &WindowCall,
     whole: &Whole,
     window: &Window<'_>,
-    memory: &mut Memory,
 ) -> Result<Option<Output>, QueryError> {
     let notes = &mut evaluator.notes;
     match call.id {
@@ -363,6 +386,6 @@ fn apply(
         FunctionId::Deriv | FunctionId::PredictLinear | FunctionId::DoubleExponentialSmoothing => {
             trend::apply(call, whole, window, notes)
         }
-        _ => over_time::apply(call, whole, window, memory, notes),
+        _ => over_time::apply(call, whole, window, notes),
     }
 }

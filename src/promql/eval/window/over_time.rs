@@ -4,7 +4,7 @@ use super::super::annotations::{Annotations, HistogramUse};
 use super::super::points::Output;
 use super::super::quantiles::quantile;
 use super::super::{kahan_add, shared};
-use super::{Memory, Whole, Window, WindowCall};
+use super::{Whole, Window, WindowCall};
 use crate::model::{CounterResetHint, Sample};
 use crate::promql::error::QueryError;
 use crate::promql::functions::FunctionId;
@@ -14,7 +14,6 @@ pub(super) fn apply(
     call: &WindowCall,
     whole: &Whole,
     window: &Window<'_>,
-    memory: &mut Memory,
     notes: &mut Annotations,
 ) -> Result<Option<Output>, QueryError> {
     let count = window.floats.len() + window.histograms.len();
@@ -33,7 +32,7 @@ pub(super) fn apply(
             let times = [window.floats.last().map(|s| s.t.0), window.times.last().map(|(t, _)| t.0)];
             float(times.into_iter().flatten().max().unwrap_or_default() as f64 / 1000.0)
         }
-        _ => of_floats(call, whole, window, memory, notes),
+        _ => of_floats(call, whole, window, notes),
     }
 }
 
@@ -42,7 +41,6 @@ fn of_floats(
     call: &WindowCall,
     whole: &Whole,
     window: &Window<'_>,
-    memory: &mut Memory,
     notes: &mut Annotations,
 ) -> Result<Option<Output>, QueryError> {
     let floats = window.floats;
@@ -54,19 +52,13 @@ fn of_floats(
     }
     let values = || floats.iter().map(|s| s.v).collect::<Vec<f64>>();
     let value = match call.id {
-        FunctionId::MaxOverTime => extreme(window, memory, |new, old| new > old).v,
-        FunctionId::MinOverTime => extreme(window, memory, |new, old| new < old).v,
-        FunctionId::TsOfMaxOverTime => extreme(window, memory, |new, old| new >= old).t.as_secs_f64(),
-        FunctionId::TsOfMinOverTime => extreme(window, memory, |new, old| new <= old).t.as_secs_f64(),
+        FunctionId::MaxOverTime => extreme(floats, |new, old| new > old).v,
+        FunctionId::MinOverTime => extreme(floats, |new, old| new < old).v,
+        FunctionId::TsOfMaxOverTime => extreme(floats, |new, old| new >= old).t.as_secs_f64(),
+        FunctionId::TsOfMinOverTime => extreme(floats, |new, old| new <= old).t.as_secs_f64(),
         FunctionId::StdvarOverTime => variance(floats),
         FunctionId::StddevOverTime => variance(floats).sqrt(),
-        FunctionId::MadOverTime => {
-            if floats.iter().any(|s| s.v.is_nan()) {
-                return Ok(Some(Output::Float(f64::NAN)));
-            }
-            let median = quantile(0.5, &mut values());
-            quantile(0.5, &mut values().into_iter().map(|v| (v - median).abs()).collect::<Vec<f64>>())
-        }
+        FunctionId::MadOverTime => median_deviation(quantile(0.5, &mut values()), &values(), &mut Vec::new()),
         FunctionId::QuantileOverTime => {
             let q = call.params.first().map_or(f64::NAN, |p| p.at(window.step));
             if !(0.0..=1.0).contains(&q) {
@@ -80,25 +72,22 @@ fn of_floats(
 }
 
 /// The sample that wins over all before it; anything wins over NaN.
-///
-/// As long as the best of the last window is still inside, only the samples that came since are looked at.
-fn extreme(window: &Window<'_>, memory: &mut Memory, wins: impl Fn(f64, f64) -> bool) -> Sample {
-    let (first, end) = (window.first_float, window.first_float + window.floats.len());
-    let at = |index: usize| window.floats[index - first];
-    let (mut best, from) = match memory.best {
-        Some(best) if (first..end).contains(&best) => (best, memory.seen.max(first)),
-        _ => (first, first),
-    };
-    for index in from..end {
-        if wins(at(index).v, at(best).v) || at(best).v.is_nan() {
-            best = index;
-        }
-    }
-    *memory = Memory { best: Some(best), seen: end };
-    at(best)
+fn extreme(floats: &[Sample], wins: impl Fn(f64, f64) -> bool) -> Sample {
+    let better = |best: Sample, next: &Sample| if wins(next.v, best.v) || best.v.is_nan() { *next } else { best };
+    floats[1..].iter().fold(floats[0], better)
 }
 
-fn variance(floats: &[Sample]) -> f64 {
+/// The median distance of values from their median; `scratch` is memory to work in.
+pub(super) fn median_deviation(median: f64, values: &[f64], scratch: &mut Vec<f64>) -> f64 {
+    if values.iter().any(|v| v.is_nan()) {
+        return f64::NAN;
+    }
+    scratch.clear();
+    scratch.extend(values.iter().map(|v| (v - median).abs()));
+    quantile(0.5, scratch)
+}
+
+pub(super) fn variance(floats: &[Sample]) -> f64 {
     let (mut mean, mut mean_lost, mut squares, mut squares_lost) = (0.0, 0.0, 0.0, 0.0);
     for (index, sample) in floats.iter().enumerate() {
         let delta = sample.v - (mean + mean_lost);
@@ -136,13 +125,13 @@ fn sum_or_average(call: &WindowCall, whole: &Whole, window: &Window<'_>, notes: 
     }
 }
 
-fn sum(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn sum(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, lost) = values.fold((0.0, 0.0), |(sum, lost), v| kahan_add(v, sum, lost));
     if sum.is_infinite() { sum } else { sum + lost }
 }
 
 /// The mean; from the sum, unless that overflows, then by moving the mean towards each value.
-fn average(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn average(values: impl Iterator<Item = f64>) -> f64 {
     let (mut sum, mut lost, mut count) = (0.0f64, 0.0, 0.0);
     let mut moving_mean = false;
     for value in values {

@@ -4,7 +4,7 @@ use super::super::annotations::{Annotations, HistogramUse};
 use super::super::points::Output;
 use super::super::shared;
 use super::{Whole, Window, WindowCall};
-use crate::model::CounterResetHint;
+use crate::model::{CounterResetHint, Sample};
 use crate::promql::functions::FunctionId;
 use crate::promql::histogram::Sparse;
 
@@ -27,37 +27,50 @@ pub(super) fn extrapolated(
         let mut change = histogram_change(call, whole, window.histograms, is_counter, notes)?;
         let start_count = window.histograms[0].count;
         let to_zero = (is_counter && change.count > 0.0 && start_count >= 0.0).then(|| start_count / change.count);
-        change.scale(factor(call, window, first, last, window.histograms.len(), to_zero));
+        let edges = (window.start, window.end);
+        change.scale(factor(call, edges, (first, last), window.histograms.len(), to_zero));
         return Some(Output::Histogram(shared(&change)));
     }
-    let [first, .., last] = window.floats else { return None };
-    let mut change = last.v - first.v;
-    if is_counter {
-        // At each fall the counter began anew from zero, so what it had reached is added.
-        change += window.falls.iter().map(|i| window.floats[i - window.first_float - 1].v).sum::<f64>();
-    }
+    // At each fall a counter began anew from zero, so what it had reached is added.
+    let before_falls = if is_counter { window.falls } else { &[] };
+    let reached = before_falls.iter().map(|i| window.floats[i - window.first_float - 1].v).sum::<f64>();
+    of_floats(call, window.floats, reached, (window.start, window.end)).map(Output::Float)
+}
+
+/// The extrapolated change of floats in a window; `reached` is what a counter lost at its resets.
+#[inline]
+pub(super) fn of_floats(call: &WindowCall, floats: &[Sample], reached: f64, edges: (i64, i64)) -> Option<f64> {
+    let [first, .., last] = floats else { return None };
+    let is_counter = call.id != FunctionId::Delta;
+    let change = last.v - first.v + reached;
     let to_zero = (is_counter && change > 0.0 && first.v >= 0.0).then(|| first.v / change);
-    let factor = factor(call, window, first.t.0, last.t.0, window.floats.len(), to_zero);
-    Some(Output::Float(change * factor))
+    Some(change * factor(call, edges, (first.t.0, last.t.0), floats.len(), to_zero))
 }
 
 /// What the change between first and last sample is multiplied by to stand for the whole window.
 ///
 /// Edges that lie within the usual distance of samples are extrapolated to, others half that distance towards
 /// them; a counter never beyond where it would have been zero, `to_zero` sampled intervals before its first sample.
-fn factor(call: &WindowCall, window: &Window<'_>, first: i64, last: i64, samples: usize, to_zero: Option<f64>) -> f64 {
+#[inline]
+fn factor(
+    call: &WindowCall,
+    (start, end): (i64, i64),
+    (first, last): (i64, i64),
+    samples: usize,
+    to_zero: Option<f64>,
+) -> f64 {
     let seconds = |ms: i64| ms as f64 / 1000.0;
     let sampled = seconds(last - first);
     let average = sampled / (samples - 1) as f64;
     let threshold = average * EXTRAPOLATION_THRESHOLD;
-    let mut to_start = seconds(first - window.start);
+    let mut to_start = seconds(first - start);
     if to_start >= threshold {
         to_start = average / 2.0;
     }
     if let Some(intervals) = to_zero {
         to_start = to_start.min(sampled * intervals);
     }
-    let mut to_end = seconds(window.end - last);
+    let mut to_end = seconds(end - last);
     if to_end >= threshold {
         to_end = average / 2.0;
     }
@@ -147,7 +160,7 @@ impl Last<'_> {
 }
 
 /// The change between two samples, per second for `irate`; after a reset a counter has grown from zero.
-fn instant_change(is_rate: bool, from: i64, before: f64, to: i64, after: f64) -> Option<f64> {
+pub(super) fn instant_change(is_rate: bool, from: i64, before: f64, to: i64, after: f64) -> Option<f64> {
     if from == to {
         return None;
     }

@@ -1,0 +1,109 @@
+//! The servers that are measured: the agent and Debian's prometheus, as processes on free ports.
+
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::http::Client;
+
+/// A running server; it ends with the value.
+pub struct Peer {
+    pub name: &'static str,
+    pub address: SocketAddr,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It holds nothing that anybody needs after the bench.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Peer {
+    /// The agent with its data under `folder`: no receivers but remote write, nothing scraped, everything else as
+    /// it ships.
+    pub fn agent(folder: &Path) -> Self {
+        let binary = std::env::var("RIVETWATCH_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_rivetwatch").to_owned());
+        let address = free_address();
+        let config = serde_json::json!({
+            "api": { "listen": address },
+            "receive": {
+                "otlp": { "grpc": { "endpoint": free_address() }, "http": { "endpoint": free_address() } },
+                "scrape": { "targets": [] },
+                "engine_api": { "enabled": false },
+                "host": { "enabled": false },
+                "remote_write": { "enabled": true },
+            },
+            "storage": { "path": folder.join("data"), "retention": "100y" },
+        });
+        let path = folder.join("rivetwatch.yaml");
+        // JSON is YAML.
+        std::fs::write(&path, config.to_string()).expect("the folder can be written to");
+        let mut command = Command::new(binary);
+        command.args(["run", "--config"]).arg(path);
+        Self::start("rivetwatch", command, address, "/readyz", &folder.join("agent.log"))
+    }
+
+    /// Debian's prometheus with its data under `folder`; `None` where there is none on the `PATH`.
+    ///
+    /// Blocks are cut so late that all data stays in its head, where it is fastest, and no compaction disturbs.
+    pub fn prometheus(folder: &Path) -> Option<Self> {
+        let found = Command::new("prometheus").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        found.ok()?;
+        let address = free_address();
+        let config = folder.join("prometheus.yml");
+        std::fs::write(&config, "global: {scrape_interval: 1h}\n").expect("the folder can be written to");
+        let mut command = Command::new("prometheus");
+        command.args([
+            format!("--config.file={}", config.display()),
+            format!("--storage.tsdb.path={}", folder.join("prometheus").display()),
+            "--storage.tsdb.retention.time=100y".into(),
+            "--storage.tsdb.min-block-duration=4d".into(),
+            "--storage.tsdb.max-block-duration=4d".into(),
+            format!("--web.listen-address={address}"),
+            "--web.enable-remote-write-receiver".into(),
+            "--log.level=warn".into(),
+        ]);
+        Some(Self::start("prometheus", command, address, "/-/ready", &folder.join("prometheus.log")))
+    }
+
+    fn start(name: &'static str, mut command: Command, address: SocketAddr, ready: &str, log: &Path) -> Self {
+        let out = File::create(log).expect("the folder can be written to");
+        let err = out.try_clone().expect("a file handle can be copied");
+        let child = command.stdout(out).stderr(err).stdin(Stdio::null()).spawn();
+        let child = child.unwrap_or_else(|e| panic!("failed to start {name}: {e}"));
+        let mut peer = Self { name, address, child, log: log.to_owned() };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !peer.is_ready(ready).unwrap_or(false) {
+            let has_ended = peer.child.try_wait().is_ok_and(|status| status.is_some());
+            if has_ended || Instant::now() > deadline {
+                panic!("{name} is not ready:\n{}", std::fs::read_to_string(&peer.log).unwrap_or_default());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        peer
+    }
+
+    fn is_ready(&self, path: &str) -> io::Result<bool> {
+        Ok(self.client()?.get(path)?.0 == 200)
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// The server is gone.
+    pub fn client(&self) -> io::Result<Client> {
+        Client::connect(self.address)
+    }
+}
+
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+    listener.local_addr().expect("a bound listener has an address")
+}
