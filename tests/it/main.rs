@@ -34,5 +34,6 @@ mod rules_lives;
 mod rules_promtool;
 mod scrape;
 mod scrape_real_engine;
+mod simulate;
 mod tsdb;
 mod tsdb_wal;
