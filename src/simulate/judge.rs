@@ -16,7 +16,7 @@ use crate::rules::{self, Input, Output, RuleSet, Rules};
 use crate::storage::{Append, AppendError, Batch, Point, Receipt};
 use crate::tsdb::{self, Tsdb};
 
-/// How often headroom is written as series, half an interval after the ticks.
+/// How often headroom is written as series and the store forgets what is old, half an interval after the ticks.
 const CAPACITY_MS: i64 = 60_000;
 
 /// What an agent judges by.
@@ -131,6 +131,7 @@ impl Judge {
             }
             if due == self.next_capacity {
                 self.next_capacity = due.plus_ms(CAPACITY_MS);
+                self.store.maintain(at);
                 self.headroom(at)?;
             }
             if due == self.next_tick {
@@ -166,9 +167,7 @@ impl Judge {
         self.store.commit(Batch { points, ..Batch::default() }).wait()?;
         let input = Input { storage: &self.store, sources_ready: at >= self.sources_ready_at, stopwatch: None };
         let output = self.rules.tick(at, &input);
-        self.hand_out(at, output)?;
-        self.store.maintain(at);
-        Ok(())
+        self.hand_out(at, output)
     }
 
     fn headroom(&mut self, at: TimestampMs) -> Result<(), AppendError> {

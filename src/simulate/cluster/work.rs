@@ -285,7 +285,7 @@ fn shedding(utilization: f64) -> f64 {
 
 /// Calls of the API on a few routes; `mean` of them in all.
 fn api_calls(mean: f64, errors: f64, is_stalled: bool, database: &Database, chance: &mut Chance) -> Vec<ApiCalls> {
-    let routes = [("GET", "/actors", 0.6), ("PUT", "/actors", 0.2), ("GET", "/runner-configs", 0.2)];
+    let routes = [("GET", "/actors", 0.7), ("PUT", "/actors", 0.3)];
     let mut calls = Vec::new();
     for (method, path, share) in routes {
         let n = chance.count(mean * share);

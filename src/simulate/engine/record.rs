@@ -9,17 +9,10 @@ use crate::model::TimestampMs;
 use crate::simulate::chance::Latency;
 
 /// Transactions by name, with their share of all.
-const TRANSACTIONS: [(&str, f64); 5] = [
-    ("pegboard_actor_get_for_gateway", 0.3),
-    ("gas_pull_next_signals", 0.3),
-    ("gateway_record_req_metrics", 0.2),
-    ("depot_commit", 0.15),
-    ("gas_pull_workflows", 0.05),
-];
+const TRANSACTIONS: [(&str, f64); 2] = [("pegboard_actor_get_for_gateway", 0.6), ("gas_pull_next_signals", 0.4)];
 
 /// Subjects of messages, with their share of all.
-const SUBJECTS: [(&str, f64); 3] =
-    [("pegboard.gateway", 0.45), ("pegboard.envoy", 0.45), ("gasoline.worker.bump", 0.1)];
+const SUBJECTS: [(&str, f64); 2] = [("pegboard.gateway", 0.8), ("gasoline.worker.bump", 0.2)];
 
 /// Where the attempts of transactions are counted.
 const ATTEMPT_LOCATION: &str = "engine/packages/universaldb/src/database.rs:145";
