@@ -7,6 +7,7 @@
 pub mod api;
 pub mod app;
 pub mod capacity;
+pub mod checklist;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use crate::model::{FloatHistogram, Labels, Matcher, Metadata, Sample, TimeRange, TimestampMs, Value};
+use crate::model::{Exemplar, FloatHistogram, Labels, Matcher, Metadata, Sample, TimeRange, TimestampMs, Value};
 
 /// One point of one series.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub struct Point {
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub points: Vec<Point>,
+    /// Exemplars with the labels of their series; they are no points and not in the counts of a [`Receipt`].
+    pub exemplars: Vec<(Labels, Exemplar)>,
     /// Type, unit and help by metric family name.
     pub metadata: Vec<(String, Metadata)>,
     /// Points that the receiver itself refused, by bounded reason: they join the running totals.
@@ -167,6 +169,12 @@ pub trait Select: Send + Sync {
     /// # Errors
     /// The store could not be read.
     fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SelectError>;
+
+    /// The exemplars in the range of the series that pass every matcher of any selector, sorted by series, oldest
+    /// first; a store that keeps none has none.
+    fn exemplars(&self, _selectors: &[Vec<Matcher>], _range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {
+        Vec::new()
+    }
 
     /// What is known of the families, sorted by name; `family` narrows it to one.
     fn metadata(&self, family: Option<&str>) -> Vec<(String, Metadata)>;

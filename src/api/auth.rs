@@ -56,9 +56,14 @@ impl Auth {
     }
 
     fn allows(&self, request: &Request) -> bool {
-        let Some(token) = &self.0 else { return true };
         let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-        given.and_then(|v| v.strip_prefix("Bearer ")).is_some_and(|given| same(given, token.expose_secret()))
+        self.accepts(given.and_then(|v| v.strip_prefix("Bearer ")))
+    }
+
+    /// Whether this token opens the listener; anything does where none is configured.
+    pub(super) fn accepts(&self, given: Option<&str>) -> bool {
+        let Some(token) = &self.0 else { return true };
+        given.is_some_and(|given| same(given, token.expose_secret()))
     }
 }
 

@@ -47,13 +47,18 @@ impl Health {
     }
 }
 
+/// The own metrics, which name what is watched: behind the token on the API's listener.
+pub fn metrics_router() -> Router<State> {
+    Router::new().route("/metrics", get(metrics))
+}
+
+/// The probes.
 pub fn router() -> Router<State> {
     Router::new()
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/-/healthy", get(live))
         .route("/-/ready", get(ready))
-        .route("/metrics", get(metrics))
 }
 
 async fn live(extract::State(state): extract::State<State>) -> impl IntoResponse {

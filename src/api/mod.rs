@@ -2,7 +2,7 @@
 //!
 //! In:  requests of Grafana, promtool, amtool, the command line and people.   Out: JSON, text and one page.
 //! Always: the rooms are only read here, except for silences and alerts that others hand in.
-//! Limits: bodies of 2 MiB for forms; answers are compressed with gzip where the client takes it.
+//! Limits: bodies of 2 MiB for forms; answers are compressed with gzip or zstd where the client takes it.
 
 pub mod alertmanager;
 mod auth;
@@ -10,18 +10,21 @@ mod config;
 mod health;
 pub mod page;
 pub mod prometheus;
+pub mod scaler;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::{HeaderValue, Method, header};
 use axum::response::Response;
 use axum::routing::get;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::cors::CorsLayer;
 use tower_http::trace::TraceLayer;
 use tracing::Span;
 
@@ -30,8 +33,11 @@ use crate::promql;
 use crate::storage::Select;
 
 pub use auth::{Auth, AuthConfig, check_exposure};
-pub use config::{Config, ProbeConfig, QueryConfig, WindowEdges};
+pub use config::{Config, DEFAULT_PORT, ProbeConfig, QueryConfig, WindowEdges};
 pub use health::Health;
+pub use scaler::{
+    ScalerConfig, ScalerDoor, ScalerError, ScalerMetric, ScalerQuestion, ScalerSettings, ScalerStats, ScalerView,
+};
 
 /// What the handlers read; cheap to clone.
 #[derive(Clone)]
@@ -50,15 +56,45 @@ pub struct Shared {
     pub health: Arc<Health>,
     /// The page of `/metrics`.
     pub metrics_page: View<Vec<u8>>,
-    /// `data` of `/api/v1/rules`, `/api/v1/alerts`, `/api/v1/targets`, `/api/v1/capacity`.
+    /// `data` of `/api/v1/rules`, `/api/v1/alerts`, `/api/v1/targets`, `/api/v1/capacity`, `/api/v1/check`.
     pub rules: View<Value>,
     pub alerts: View<Value>,
     pub targets: View<Value>,
-    pub capacity: View<Result<Value, String>>,
+    pub capacity: CapacityView,
+    /// `data` of `/api/v1/alerts/why`, by alert name.
+    pub why: Ask,
+    /// `data` of `/api/v1/instances`, and of retiring one by name.
+    pub instances: View<Value>,
+    pub retire: Ask,
+    /// `data` of `/api/v1/status/runtimeinfo`.
+    pub runtime: View<Value>,
+    /// `headStats` of `/api/v1/status/tsdb`.
+    pub head: View<Value>,
+    pub check: View<Result<Value, String>>,
 }
 
 /// Something that is worked out when it is asked for.
 pub type View<T> = Arc<dyn Fn() -> T + Send + Sync>;
+
+/// Something that is worked out for a name.
+pub type Ask = Arc<dyn Fn(&str) -> Result<Value, Refused> + Send + Sync>;
+
+/// Headroom, also under assumptions such as `traffic=2x`.
+pub type CapacityView = Arc<dyn Fn(Option<&str>) -> Result<Value, Refused> + Send + Sync>;
+
+/// Why a view has nothing to show; for a person.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Nothing has that name.
+    #[error("{0}")]
+    NotFound(String),
+    /// What was asked makes no sense.
+    #[error("{0}")]
+    BadRequest(String),
+    /// It was understood and could not be worked out.
+    #[error("{0}")]
+    Failed(String),
+}
 
 impl State {
     /// The state of an API.
@@ -75,17 +111,21 @@ impl std::ops::Deref for State {
     }
 }
 
-/// Everything on 6440. `more` holds the routers of other guarded doors, such as the Alertmanager API.
+/// Everything on 6440. `more` holds the routers of other guarded doors, such as the Alertmanager API; pages of
+/// `cors_origins` may ask from a browser.
 ///
 /// The page needs no token: it holds nothing of the installation and asks for one when the APIs do.
-pub fn router(state: State, auth: Auth, more: Router) -> Router {
+pub fn router(state: State, auth: Auth, cors_origins: &[String], more: Router) -> Router {
     let open = health::router().with_state(state.clone()).merge(page::router());
     let guarded = Router::new()
         .nest("/api/v1", prometheus::router())
         .route("/federate", get(prometheus::federate))
+        .merge(health::metrics_router())
         .with_state(state)
         .merge(more)
-        .layer(axum::middleware::from_fn_with_state(auth, auth::require_token));
+        .layer(axum::middleware::from_fn_with_state(auth, auth::require_token))
+        // Outside of the token, which the question before the question does not carry.
+        .layer(cors(cors_origins));
     let spans = TraceLayer::new_for_http()
         .make_span_with(request_span)
         .on_request(())
@@ -96,6 +136,19 @@ pub fn router(state: State, auth: Auth, more: Router) -> Router {
         .on_eos(())
         .on_failure(());
     Router::new().merge(open).merge(guarded).layer(CatchPanicLayer::new()).layer(CompressionLayer::new()).layer(spans)
+}
+
+/// Lets browsers show answers to pages of these origins; with none, to no other page.
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+    if origins.is_empty() {
+        return CorsLayer::new();
+    }
+    CorsLayer::new().allow_origin(origins).allow_methods([Method::GET, Method::POST, Method::DELETE]).allow_headers([
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+        header::ACCEPT,
+    ])
 }
 
 /// The span of one request: its method and path, never its query, which may hold a token.
@@ -111,5 +164,8 @@ fn request_span(request: &Request) -> Span {
 
 /// `/livez`, `/readyz` and `/metrics` alone, for the probes listener.
 pub fn probe_router(state: State) -> Router {
-    health::router().with_state(state).fallback(get(|| async { axum::http::StatusCode::NOT_FOUND }))
+    health::router()
+        .merge(health::metrics_router())
+        .with_state(state)
+        .fallback(get(|| async { axum::http::StatusCode::NOT_FOUND }))
 }

@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::arrivals::Announced;
+use super::disk::Disk;
 use super::intake::{self, IntakeError};
 use super::judging::{self, Judging};
 use super::metrics::Bridge;
 use super::onward::{self, KeepAndForward};
 use super::origin::Origin;
-use super::own_series::OwnSeries;
+use super::own_series::{OwnSeries, own_instance};
 use super::reload::ReloadStats;
 use super::tasks::{Stage, Stages};
 use super::views;
@@ -23,8 +24,8 @@ use crate::api::{self, Auth, Health};
 use crate::clock::Clock;
 use crate::config::{Config, Role};
 use crate::forward::{ForwardError, Forwarder, PointForwarder};
-use crate::model::{METRIC_NAME, MatchOp};
-use crate::promql::{Engine, EngineOptions};
+use crate::model::{METRIC_NAME, MatchOp, TimestampMs};
+use crate::promql::Engine;
 use crate::receive::identity::Local;
 use crate::receive::otlp::Onward;
 use crate::receive::remote_write::{self, RemoteWriteStats};
@@ -34,6 +35,8 @@ use crate::storage::{Append, Select};
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tsdb::{self, Tsdb};
 
+/// What no receiver lets through: theirs is 10 minutes, and the store is told the time once a minute.
+const FUTURE_MS_MAX: i64 = 15 * 60_000;
 /// How often the store drops what is older than its retention.
 const MAINTENANCE_MS: i64 = 60_000;
 
@@ -60,6 +63,8 @@ pub enum StartError {
     Listen { key: &'static str, endpoint: SocketAddr, source: std::io::Error },
     #[error("{0}")]
     Auth(String),
+    #[error(transparent)]
+    Scaler(#[from] api::ScalerError),
 }
 
 /// Addresses that were really bound; port 0 in the configuration takes a free one.
@@ -68,6 +73,7 @@ pub struct Addresses {
     pub api: SocketAddr,
     pub otlp_grpc: Option<SocketAddr>,
     pub otlp_http: Option<SocketAddr>,
+    pub external_scaler: Option<SocketAddr>,
 }
 
 /// A running agent.
@@ -85,30 +91,29 @@ impl App {
     /// See [`StartError`]; nothing is left running then.
     pub async fn start(config: Config, origin: Origin, clock: Clock) -> Result<Self, StartError> {
         let local = Local::from_env(host_name(), |name| std::env::var(name).ok());
-        let telemetry = Telemetry::start(&config.telemetry, local.instance())?;
+        let telemetry = Telemetry::start(&config.telemetry, &own_instance(&local, config.api.listen.port()))?;
         let bridge = Arc::new(Bridge::new(telemetry.meter()));
-        let store = open_store(&config).await?;
+        let store = open_store(&config, clock.now()).await?;
         bridge.add(store.clone());
+        bridge.add(Arc::new(Disk(config.storage.path.clone())));
         let health = Arc::new(Health::default());
-        let options = EngineOptions {
-            max_samples: config.api.query.max_samples,
-            window_edges: config.api.query.window_edges.into(),
-            ..EngineOptions::default()
-        };
-        let engine = Arc::new(Engine::new(options));
+        let engine = Arc::new(Engine::new(config.api.query.engine_options()));
         let set = config.rules.load(origin.base(), &config.thresholds)?;
         let reload_stats = Arc::new(ReloadStats::default());
         bridge.add(reload_stats.clone());
+        let reloads = reload_stats.clone();
 
         let arrivals = Announced::new(store.clone() as Arc<dyn Append>, clock.clone());
         let mut forwarding = Stage::new("forward");
         let Ways { points, gathered, onward } = ways(&config, &clock, &arrivals, &bridge, &mut forwarding)?;
+        let redactor = Arc::new(intake::redactor(&config)?);
         let written = Arc::new(RemoteWriteStats::default());
         bridge.add(written.clone());
         let remote_write = remote_write::router(remote_write::Settings {
             config: config.receive.remote_write.clone(),
             clock: clock.clone(),
             store: points.clone(),
+            redactor: redactor.clone(),
             stats: written,
         });
         let mut receivers = Stage::new("receivers");
@@ -120,11 +125,12 @@ impl App {
             gathered: gathered.clone(),
             onward,
             used: Keep::used(families_read(&set)),
+            redactor,
             bridge: &bridge,
         };
         let received = intake::start(intake, &mut receivers).await?;
 
-        let own = OwnSeries::new(&config, &local, bridge.clone());
+        let own = OwnSeries::new(&config, &local, bridge.clone(), &received.engine);
         let Judging { judge, notify, views, router } = match config.role {
             Role::Sidecar => {
                 // Nothing is judged here, so the agent's own numbers go to whoever judges.
@@ -150,6 +156,8 @@ impl App {
             })?,
         };
 
+        let scaler_stats = Arc::new(api::ScalerStats::default());
+        bridge.add(scaler_stats.clone());
         let state = api::State::new(api::Shared {
             storage: store.clone() as Arc<dyn Select>,
             engine,
@@ -163,14 +171,38 @@ impl App {
             alerts: views.alerts,
             targets: views::targets(received.scrapes, clock.clone()),
             capacity: views.capacity,
+            why: views.why,
+            instances: views.instances,
+            retire: views.retire,
+            runtime: views::runtime(&config, clock.clone(), store.clone(), health.clone(), reloads),
+            head: views::head(store.clone()),
+            check: views.check,
         });
         let mut serving = Stage::new("api");
         let auth = Auth::load(&config.api.auth).map_err(StartError::Auth)?;
-        let router = api::router(state.clone(), auth, router.merge(remote_write));
+        let router = api::router(state.clone(), auth, &config.api.cors_origins, router.merge(remote_write));
         let api = serve("api.listen", config.api.listen, router, &mut serving).await?;
         if let Some(listen) = config.probe.listen {
             serve("probe.listen", listen, api::probe_router(state), &mut serving).await?;
         }
+        let scaler = api::ScalerSettings {
+            config: config.api.external_scaler.clone(),
+            view: views.scaler,
+            clock: clock.clone(),
+            stats: scaler_stats,
+        };
+        let external_scaler = match api::ScalerDoor::bind(scaler, serving.stop()).await? {
+            None => None,
+            Some(door) => {
+                let address = door.address();
+                serving.spawn("external scaler", async move {
+                    if let Err(error) = door.serve().await {
+                        error!(error = %super::chain(&error), "the external scaler's listener failed");
+                    }
+                });
+                Some(address)
+            }
+        };
         let stop = serving.stop();
         serving.spawn("maintenance", maintain(store.clone(), clock, stop));
         health.set_ready(true);
@@ -179,9 +211,9 @@ impl App {
         for stage in [receivers, judge, notify, forwarding, serving] {
             stages.push(stage);
         }
-        let addresses = Addresses { api, otlp_grpc: received.otlp_grpc, otlp_http: received.otlp_http };
-        let Addresses { otlp_grpc, otlp_http, .. } = addresses;
-        info!(role = ?config.role, %api, ?otlp_grpc, ?otlp_http, "ready");
+        let (otlp_grpc, otlp_http) = (received.otlp_grpc, received.otlp_http);
+        let addresses = Addresses { api, otlp_grpc, otlp_http, external_scaler };
+        info!(role = ?config.role, %api, ?otlp_grpc, ?otlp_http, ?external_scaler, "ready");
         Ok(Self { stages, addresses, store, telemetry })
     }
 
@@ -255,13 +287,22 @@ fn ways(
     })
 }
 
-async fn open_store(config: &Config) -> Result<Arc<Tsdb>, StartError> {
+async fn open_store(config: &Config, now: TimestampMs) -> Result<Arc<Tsdb>, StartError> {
     let s = config.storage.clone();
     // A sidecar forwards; what it keeps for a moment needs no log.
     let dir = (config.role != Role::Sidecar).then(|| s.path.join("wal"));
-    let settings = tsdb::Settings::new(dir, &s.tsdb, &s.wal, &s.limits);
-    std::fs::create_dir_all(&s.path).map_err(|source| StartError::Folder { path: s.path.clone(), source })?;
-    let opened = tokio::task::spawn_blocking(move || Tsdb::open(settings)).await;
+    if dir.is_some() {
+        std::fs::create_dir_all(&s.path).map_err(|source| StartError::Folder { path: s.path.clone(), source })?;
+    }
+    let settings =
+        tsdb::Settings { future_ms_max: Some(FUTURE_MS_MAX), ..tsdb::Settings::new(dir, &s.tsdb, &s.wal, &s.limits) };
+    let open = move || {
+        let store = Tsdb::open(settings)?;
+        // Before the first batch, so that no time in the log is taken for the present.
+        store.maintain(now);
+        Ok(store)
+    };
+    let opened = tokio::task::spawn_blocking(open).await;
     match opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
         Ok(store) => Ok(Arc::new(store)),
         Err(source) => Err(StartError::Store { path: s.path, source }),
@@ -275,7 +316,7 @@ fn families_read(set: &rules::RuleSet) -> Vec<String> {
 }
 
 /// The host's name; in a pod that is the pod's name too.
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 

@@ -18,7 +18,7 @@ use crate::receive::host::{self, HostStats, Roots};
 use crate::receive::identity::{DEFAULT_JOB, Identity, Local};
 use crate::receive::otlp::{BindError, Doors, Intake, Onward, translate::Translator};
 use crate::receive::redact::Redactor;
-use crate::receive::scrape::{self, Keep, ScrapeStats, Scraper};
+use crate::receive::scrape::{self, Keep, PlannedTarget, ScrapeStats, Scraper};
 use crate::receive::spans::SpanMetrics;
 use crate::storage::Append;
 
@@ -48,6 +48,7 @@ pub struct Settings<'a> {
     pub onward: Option<Onward>,
     /// Families that something reads, for `receive.scrape.keep: used`.
     pub used: Keep,
+    pub redactor: Arc<Redactor>,
     pub bridge: &'a Bridge,
 }
 
@@ -56,6 +57,8 @@ pub struct Receivers {
     pub otlp_grpc: Option<SocketAddr>,
     pub otlp_http: Option<SocketAddr>,
     pub scrapes: Arc<ScrapeStats>,
+    /// The engine beside this process.
+    pub engine: Identity,
 }
 
 /// Takes the ports and starts every receiver in `stage`.
@@ -63,12 +66,11 @@ pub struct Receivers {
 /// # Errors
 /// A port is busy, or a token file cannot be used.
 pub async fn start(settings: Settings<'_>, stage: &mut Stage) -> Result<Receivers, IntakeError> {
-    let Settings { config, clock, local, store, gathered, onward, used, bridge } = settings;
+    let Settings { config, clock, local, store, gathered, onward, used, redactor, bridge } = settings;
     let is_sidecar = config.role == Role::Sidecar;
     let spans = Arc::new(Mutex::new(SpanMetrics::new(config.receive.spans.clone())));
-    let redactor = Arc::new(Redactor::new(admin_token(config)?));
     let translator = Translator::new(config.receive.otlp.translation(local.clone()));
-    let mut intake = Intake::new(translator, redactor, store, Arc::clone(&spans), onward, clock.clone());
+    let mut intake = Intake::new(translator, Arc::clone(&redactor), store, Arc::clone(&spans), onward, clock.clone());
     if is_sidecar {
         intake = intake.stamping_identity();
     }
@@ -89,9 +91,16 @@ pub async fn start(settings: Settings<'_>, stage: &mut Stage) -> Result<Receiver
 
     let scrapes = Arc::new(ScrapeStats::default());
     bridge.add(scrapes.clone());
-    let scraping =
-        scrape::Settings { config: config.receive.scrape.clone(), local: local.clone(), used, clock: clock.clone() };
-    let identity = engine_identity(&scraping, &local);
+    let scraping = scrape::Settings {
+        config: config.receive.scrape.clone(),
+        local: local.clone(),
+        used,
+        clock: clock.clone(),
+        redactor: Arc::clone(&redactor),
+    };
+    let scraping_targets = scrape::static_targets(&scraping);
+    let engine = engine_identity(&scraping_targets, &local);
+    let identity = engine.clone();
     let scraper = Scraper::new(scraping, Arc::clone(&gathered), Arc::clone(&scrapes))
         .map_err(|source| IntakeError::Client { what: "scraper", source })?;
     let stop = stage.stop();
@@ -110,6 +119,7 @@ pub async fn start(settings: Settings<'_>, stage: &mut Stage) -> Result<Receiver
             config: config.receive.host.clone(),
             resources,
             identity: identity.clone(),
+            port: engine_port(&scraping_targets),
             roots: Roots::system(),
             clock: clock.clone(),
         };
@@ -119,7 +129,7 @@ pub async fn start(settings: Settings<'_>, stage: &mut Stage) -> Result<Receiver
 
     if config.receive.engine_api.enabled {
         let stats = Arc::new(EngineApiStats::default());
-        let asking = engine_api::Settings { config: config.receive.engine_api.clone(), identity, clock };
+        let asking = engine_api::Settings { config: config.receive.engine_api.clone(), identity, clock, redactor };
         let poller = engine_api::Poller::new(asking, gathered, stats.clone())
             .map_err(|source| IntakeError::Client { what: "engine API", source })?;
         if let Some(poller) = poller {
@@ -128,12 +138,11 @@ pub async fn start(settings: Settings<'_>, stage: &mut Stage) -> Result<Receiver
             stage.spawn("engine_api", poller.run(stop));
         }
     }
-    Ok(Receivers { otlp_grpc, otlp_http, scrapes })
+    Ok(Receivers { otlp_grpc, otlp_http, scrapes, engine })
 }
 
 /// The identity of the engine beside this process: that of its scrape target, so that all its series join.
-fn engine_identity(scraping: &scrape::Settings, local: &Local) -> Identity {
-    let targets = scrape::static_targets(scraping);
+fn engine_identity(targets: &[PlannedTarget], local: &Local) -> Identity {
     let engine = targets.iter().find(|target| target.settings.is_engine);
     engine.map_or_else(
         || Identity::of_target(DEFAULT_JOB, "localhost", crate::rivet::limits::METRICS_PORT, false, local),
@@ -141,7 +150,20 @@ fn engine_identity(scraping: &scrape::Settings, local: &Local) -> Identity {
     )
 }
 
-/// The engine's admin token, which is looked for word for word in everything received.
+/// The port of the engine that is scraped on this machine.
+fn engine_port(targets: &[PlannedTarget]) -> Option<u16> {
+    let on_loopback = |target: &&PlannedTarget| target.settings.is_engine && scrape::is_local(&target.url);
+    targets.iter().find(on_loopback)?.url.port_or_known_default()
+}
+
+/// What takes secrets out of everything received; the engine's admin token is looked for word for word.
+///
+/// # Errors
+/// The file of the token cannot be read.
+pub fn redactor(config: &Config) -> Result<Redactor, IntakeError> {
+    Ok(Redactor::new(admin_token(config)?))
+}
+
 fn admin_token(config: &Config) -> Result<Option<SecretString>, IntakeError> {
     let Some(path) = &config.receive.engine_api.admin_token_file else { return Ok(None) };
     let text = std::fs::read_to_string(path).map_err(|source| IntakeError::Token { path: path.clone(), source })?;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, info_span, warn};
 
 use super::arrivals::Announced;
+use super::instances::Instances;
 use super::own_series::OwnSeries;
 use crate::api::Health;
 use crate::clock::{Clock, next_tick};
@@ -70,6 +71,7 @@ pub struct Judge {
     pub store: Arc<Tsdb>,
     pub arrivals: Announced,
     pub own: OwnSeries,
+    pub instances: Instances,
     pub alerts: mpsc::Sender<Vec<Alert>>,
     pub notify: Handle,
     pub health: Arc<Health>,
@@ -142,6 +144,7 @@ impl Judge {
             Step::Tick(at) => {
                 // The agent's own numbers go in first, so that the rules about it see them in the same tick.
                 self.commit(self.own.batch(at));
+                self.instances.hear_last_words(at);
                 let output = self.rules.lock().tick(at, &input);
                 self.stats.tick_seconds.set(began.elapsed().as_secs_f64());
                 Some(output)

@@ -1,4 +1,4 @@
-//! The part of the agent that only a judging role has: rules, notifier, capacity, reload.
+//! The part of the agent that only a judging role has: rules, notifier, capacity, checklist, reload.
 
 use std::sync::Arc;
 
@@ -8,6 +8,9 @@ use tracing::{info, warn};
 
 use super::agent::StartError;
 use super::arrivals::Announced;
+use super::capacity::Capacity;
+use super::checking;
+use super::instances::Instances;
 use super::judge::{Judge, JudgeStats};
 use super::metrics::Bridge;
 use super::origin::Origin;
@@ -67,6 +70,9 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
     let mut notifying = Stage::new("notify");
 
     let routes = Arc::new(notify_settings(config).map_err(StartError::Routes)?);
+    for file in routes.unreadable_files() {
+        warn!(file, "a receiver cannot be reached: its key or address cannot be read");
+    }
     let outbox = config.storage.path.join("notify.redb");
     let terminal: Terminal = Arc::new(Mutex::new(std::io::stdout()));
     let (runner, notify) = Runner::open(routes, Some(&outbox), clock.clone(), terminal, fastrand::u64(..))
@@ -88,6 +94,10 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
     bridge.add(rules.stats());
     let rules = Arc::new(Mutex::new(rules));
 
+    let instances = Instances::new(clock.clone(), store.clone(), engine.clone(), rules.clone(), alerts.clone());
+    let stop = judging.stop();
+    judging.spawn("instances", instances.clone().run(stop));
+
     let stats = Arc::new(JudgeStats::default());
     bridge.add(stats.clone());
     let slowest = config.receive.scrape.interval.as_ms().max(SLOWEST_SOURCE_MS);
@@ -97,6 +107,7 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
         store: store.clone(),
         arrivals,
         own,
+        instances: instances.clone(),
         alerts,
         notify: notify.clone(),
         health,
@@ -108,11 +119,14 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
     let stop = judging.stop();
     judging.spawn("rules", judge.run(stop));
 
-    let capacity = views::Capacity::new(config, clock.clone(), store, engine);
+    let why = views::why(rules.clone(), store.clone(), engine.clone(), clock.clone(), interval_ms);
+    let capacity = Capacity::new(config, clock.clone(), store.clone(), engine.clone());
+    bridge.add(Arc::new(capacity.clone()));
     let stop = judging.stop();
     judging.spawn("capacity", capacity.clone().run(CAPACITY_MS, stop));
 
-    let views = views::Judged::new(rules.clone(), capacity);
+    let check = checking::start(config, clock.clone(), store, engine, bridge, &mut judging);
+    let views = views::Judged::new(rules.clone(), capacity, why, &instances, check);
     let router = api::alertmanager::router(notify.clone());
     let reload = Reload { origin, config: config.clone(), rules, notify, clock, stats: reload_stats };
     let stop = judging.stop();

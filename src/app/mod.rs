@@ -5,8 +5,12 @@
 
 mod agent;
 mod arrivals;
+mod capacity;
+pub mod checking;
 pub mod clock;
 pub mod demo;
+mod disk;
+mod instances;
 mod intake;
 mod judge;
 mod judging;

@@ -29,7 +29,7 @@ impl Origin {
 
     /// What a sidecar runs with while [`Origin::load`] fails.
     pub fn broken_sidecar(&self) -> Config {
-        Config::of_broken_sidecar(&self.text())
+        Config::of_broken_sidecar(&self.text(), &self.env)
     }
 
     fn text(&self) -> String {

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -16,7 +17,7 @@ use super::origin::Origin;
 use super::routes::notify_settings;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::model::{Counter, Gauge, StatRow, Stats};
+use crate::model::{Counter, Gauge, StatRow, Stats, TimestampMs};
 use crate::notify::runner::Handle;
 use crate::notify::{self, Input};
 use crate::rules::{RuleSet, Rules};
@@ -31,13 +32,32 @@ pub struct ReloadStats {
     reloads: Counter,
     /// Mistakes in the configuration that a sidecar runs without.
     pub invalid: Gauge,
+    /// Milliseconds of the last reload that took effect; zero before the first.
+    last_ms: AtomicI64,
 }
 
 impl Default for ReloadStats {
     fn default() -> Self {
-        let stats = Self { successful: Gauge::default(), reloads: Counter::default(), invalid: Gauge::default() };
+        let stats = Self {
+            successful: Gauge::default(),
+            reloads: Counter::default(),
+            invalid: Gauge::default(),
+            last_ms: AtomicI64::new(0),
+        };
         stats.successful.set(1.0);
         stats
+    }
+}
+
+impl ReloadStats {
+    /// Whether the configuration in use is the one in the files.
+    pub fn is_successful(&self) -> bool {
+        self.successful.get() > 0.0
+    }
+
+    /// When a reload last took effect; `None` before the first.
+    pub fn last(&self) -> Option<TimestampMs> {
+        Some(TimestampMs(self.last_ms.load(Ordering::Relaxed))).filter(|last| last.0 != 0)
     }
 }
 
@@ -114,6 +134,7 @@ impl Reload {
                     return; // The agent is stopping.
                 }
                 self.stats.successful.set(1.0);
+                self.stats.last_ms.store(self.clock.now().0, Ordering::Relaxed);
                 info!(rules = count, receivers, "rules and routes were read again");
             }
             Err(reason) => {

@@ -1,21 +1,22 @@
 //! What the API reads of the rooms, each worked out when it is asked for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::error;
 
+use super::capacity::Capacity;
+use super::instances::Instances;
 use super::metrics::Bridge;
-use crate::api::View;
-use crate::capacity::{self, Facts};
-use crate::clock::{Clock, next_tick};
+use super::reload::ReloadStats;
+use crate::api::{Ask, CapacityView, Health, Refused, ScalerView, View};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::promql::Engine;
 use crate::receive::scrape::ScrapeStats;
-use crate::rules::Rules;
-use crate::storage::{Append, Batch};
+use crate::rules::{self, AlertView, Rule, RuleView, Rules};
 use crate::telemetry::Telemetry;
 use crate::tsdb::Tsdb;
 
@@ -27,11 +28,18 @@ pub fn metrics_page(telemetry: Telemetry, bridge: Arc<Bridge>) -> View<Vec<u8>> 
     })
 }
 
+const JUDGES_NOTHING: &str = "a sidecar judges nothing; ask the gateway";
+
 /// What only an agent that judges has; empty in a sidecar.
 pub struct Judged {
     pub rules: View<Value>,
     pub alerts: View<Value>,
-    pub capacity: View<Result<Value, String>>,
+    pub capacity: CapacityView,
+    pub scaler: ScalerView,
+    pub why: Ask,
+    pub instances: View<Value>,
+    pub retire: Ask,
+    pub check: View<Result<Value, String>>,
 }
 
 impl Default for Judged {
@@ -39,15 +47,36 @@ impl Default for Judged {
         Self {
             rules: Arc::new(|| json!({ "groups": [] })),
             alerts: Arc::new(|| json!({ "alerts": [] })),
-            capacity: Arc::new(|| Err("a sidecar judges nothing; ask the gateway".into())),
+            capacity: Arc::new(|_| Err(Refused::Failed(JUDGES_NOTHING.into()))),
+            scaler: Arc::new(|_| Err(JUDGES_NOTHING.into())),
+            why: Arc::new(|_| Err(Refused::NotFound(JUDGES_NOTHING.into()))),
+            instances: Arc::new(|| json!([])),
+            retire: Arc::new(|_| Err(Refused::NotFound(JUDGES_NOTHING.into()))),
+            check: Arc::new(|| Err(JUDGES_NOTHING.into())),
         }
     }
 }
 
 impl Judged {
-    /// The views of these rules and this headroom.
-    pub fn new(rules: Arc<Mutex<Rules>>, capacity: Capacity) -> Self {
-        Self { rules: self::rules(rules.clone()), alerts: alerts(rules), capacity: Arc::new(move || capacity.report()) }
+    /// The views of these rules, this headroom, these reasons, these instances and this checklist.
+    pub fn new(
+        rules: Arc<Mutex<Rules>>,
+        capacity: Capacity,
+        why: Ask,
+        instances: &Instances,
+        check: View<Result<Value, String>>,
+    ) -> Self {
+        let scaler = capacity.clone();
+        Self {
+            rules: self::rules(rules.clone()),
+            alerts: alerts(rules),
+            capacity: Arc::new(move |what_if| capacity.view(what_if)),
+            scaler: Arc::new(move |question| scaler.scaler(question)),
+            why,
+            instances: instances.view(),
+            retire: instances.retire_view(),
+            check,
+        }
     }
 }
 
@@ -68,7 +97,52 @@ fn alerts(rules: Arc<Mutex<Rules>>) -> View<Value> {
     })
 }
 
-fn to_json(value: impl serde::Serialize) -> Value {
+/// Why the rules behind an alert's name stand where they stand; the store is read while the rules go on.
+pub fn why(rules: Arc<Mutex<Rules>>, store: Arc<Tsdb>, engine: Arc<Engine>, clock: Clock, interval_ms: i64) -> Ask {
+    Arc::new(move |name| {
+        let view = rules.lock().view();
+        let alerting = || view.set.rules.iter().zip(&view.rules).filter(|(rule, _)| rule.alerting().is_some());
+        let now = clock.now();
+        let explain = |(rule, at): (&Rule, &RuleView)| {
+            let part = rules::explain(rule, &engine, &*store, now, interval_ms);
+            let part = part.map_err(|error| Refused::Failed(format!("{}: {}", rule.name, super::chain(&error))))?;
+            let group = view.set.group_of(rule);
+            let alerting = rule.alerting();
+            let for_ms = alerting.map_or(0, |a| a.for_ms);
+            let alert = |alert: &AlertView| {
+                let mut json = to_json(alert);
+                if alert.state == rules::State::Pending {
+                    json["firesAt"] = alert.active_at.plus_ms(for_ms).to_rfc3339().into();
+                }
+                json
+            };
+            Ok(json!({
+                "name": rule.name,
+                "labels": rule.fixed_labels().into_iter().filter(|(n, _)| *n != "alertname").collect::<BTreeMap<_, _>>(),
+                "group": group.name, "file": group.file, "line": rule.line, "query": rule.query,
+                "state": at.state().as_str(),
+                "forSeconds": for_ms as f64 / 1000.0,
+                "health": at.health_name(),
+                "isBlind": at.blind,
+                "alerts": at.alerts.iter().map(alert).collect::<Vec<_>>(),
+                "why": part,
+            }))
+        };
+        let found: Vec<Value> =
+            alerting().filter(|(rule, _)| rule.name == name).map(explain).collect::<Result<_, _>>()?;
+        if !found.is_empty() {
+            return Ok(found.into());
+        }
+        let wanted = name.to_ascii_lowercase();
+        let mut similar: Vec<&str> = alerting().map(|(rule, _)| rule.name.as_str()).collect();
+        similar.retain(|known| known.to_ascii_lowercase().contains(&wanted));
+        similar.dedup();
+        let hint = if similar.is_empty() { String::new() } else { format!("; there is {}", similar.join(", ")) };
+        Err(Refused::NotFound(format!("no alerting rule is named `{name}`{hint}")))
+    })
+}
+
+pub(super) fn to_json(value: impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_else(|error| {
         error!(%error, "a view could not be written as JSON");
         Value::Null
@@ -105,57 +179,41 @@ pub fn targets(scrapes: Arc<ScrapeStats>, clock: Clock) -> View<Value> {
     })
 }
 
-/// Headroom, worked out for the API and written as series.
-#[derive(Clone)]
-pub struct Capacity(Arc<Inner>);
-
-struct Inner {
-    config: capacity::Config,
-    facts: Facts,
+/// `data` of `/api/v1/status/runtimeinfo`, under Prometheus' names.
+pub fn runtime(
+    config: &Config,
     clock: Clock,
     store: Arc<Tsdb>,
-    engine: Arc<Engine>,
+    health: Arc<Health>,
+    reloads: Arc<ReloadStats>,
+) -> View<Value> {
+    let (started, retention) = (clock.now(), config.storage.tsdb.retention);
+    let host_name = super::agent::host_name();
+    Arc::new(move || {
+        let folder = std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default();
+        json!({
+            "startTime": started.to_rfc3339(),
+            "serverTime": clock.now().to_rfc3339(),
+            "hostname": host_name,
+            "CWD": folder,
+            "reloadConfigSuccess": reloads.is_successful(),
+            "lastConfigTime": reloads.last().unwrap_or(started).to_rfc3339(),
+            "corruptionCount": store.replay_report().damages,
+            "GOMAXPROCS": std::thread::available_parallelism().map_or(1, usize::from),
+            "storageRetention": retention.to_string(),
+            "ready": health.is_ready(),
+        })
+    })
 }
 
-impl Capacity {
-    /// Headroom over this store.
-    pub fn new(config: &Config, clock: Clock, store: Arc<Tsdb>, engine: Arc<Engine>) -> Self {
-        let facts = Facts { backend: config.engine.backend.map(|b| b.as_str().to_owned()) };
-        Self(Arc::new(Inner { config: config.capacity.clone(), facts, clock, store, engine }))
-    }
-
-    fn evaluate(&self) -> Result<capacity::Report, String> {
-        let inner = &*self.0;
-        capacity::evaluate(inner.clock.now(), &*inner.store, &inner.engine, &inner.config, &inner.facts)
-            .map_err(|e| super::chain(&e))
-    }
-
-    /// The report as JSON, for the API.
-    pub fn report(&self) -> Result<Value, String> {
-        self.evaluate().map(to_json)
-    }
-
-    /// Writes the series until told to stop.
-    pub async fn run(self, interval_ms: i64, stop: CancellationToken) {
-        let clock = self.0.clock.clone();
-        loop {
-            // Half an interval after the ticks, so that neither waits for the other.
-            let at = next_tick(clock.now(), interval_ms, interval_ms / 2);
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = clock.sleep_until(at) => {}
-            }
-            let this = self.clone();
-            let work = tokio::task::spawn_blocking(move || {
-                let points = capacity::points(&this.evaluate()?);
-                let batch = Batch { points, ..Batch::default() };
-                this.0.store.commit(batch).wait().map_err(|e| e.to_string())
-            });
-            match work.await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => warn!(error, "headroom could not be written"),
-                Err(panic) => error!(%panic, "working out headroom ended in a panic"),
-            }
-        }
-    }
+/// `headStats` of `/api/v1/status/tsdb`, apart from what is counted there; times in milliseconds.
+pub fn head(store: Arc<Tsdb>) -> View<Value> {
+    Arc::new(move || {
+        let range = store.time_range();
+        json!({
+            "chunkCount": store.chunks(),
+            "minTime": range.map_or(0, |range| range.from.0),
+            "maxTime": range.map_or(0, |range| range.to.0),
+        })
+    })
 }

@@ -1,16 +1,20 @@
-//! `rivetwatch alerts`: what is firing and pending on a running agent.
+//! `rivetwatch alerts`: what is firing and pending on a running agent; `alerts why` explains one.
 
 use std::process::ExitCode;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::CliError;
 use super::client::AgentArgs;
 use super::output::{Output, print_table};
+use super::why;
 
 /// Arguments of `alerts`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
     /// Exit 1 when an alert of severity critical is firing.
@@ -20,35 +24,100 @@ pub struct Args {
     agent: AgentArgs,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Say why an alert fires, is pending or is silent: each part of its expression with its value now.
+    Why(why::Args),
+}
+
 pub fn run(args: Args) -> Result<ExitCode, CliError> {
+    if let Some(Command::Why(args)) = &args.command {
+        return why::run(args).map(|()| ExitCode::SUCCESS);
+    }
     let answer = args.agent.get("/api/v1/alerts", &[])?;
-    let alerts = &answer["data"]["alerts"];
-    args.output.print(alerts, table)?;
+    // A sidecar has no notifier, and its alerts are none.
+    let routed = args.agent.get("/api/v2/alerts", &[]).unwrap_or_default();
+    let alerts = merged(&answer["data"]["alerts"], &routed);
+    args.output.print(&alerts, |alerts| table(alerts))?;
     let is_critical = |alert: &Value| alert["state"] == "firing" && alert["labels"]["severity"] == "critical";
-    let found = alerts.as_array().into_iter().flatten().any(is_critical);
+    let found = alerts.iter().any(is_critical);
     Ok(if args.fail_on_critical && found { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn table(alerts: &Value) {
-    let empty = Vec::new();
+/// The rules' own alerts with what the notifier does about each, and those that others handed in.
+fn merged(own: &Value, routed: &Value) -> Vec<Value> {
+    let mut alerts: Vec<Value> = own.as_array().cloned().unwrap_or_default();
+    let external = |labels: &Value, known: &Value| {
+        known.as_object().into_iter().flatten().all(|(name, value)| labels[name.as_str()] == *value)
+    };
+    for routed in routed.as_array().into_iter().flatten() {
+        let held = match (&routed["status"]["silencedBy"], &routed["status"]["inhibitedBy"]) {
+            (by, _) if by.as_array().is_some_and(|by| !by.is_empty()) => Some("silenced"),
+            (_, by) if by.as_array().is_some_and(|by| !by.is_empty()) => Some("held back"),
+            _ => None,
+        };
+        match alerts.iter_mut().find(|own| external(&routed["labels"], &own["labels"])) {
+            Some(own) if own["state"] == "firing" => {
+                own["suppressed"] = held.into();
+                own["receivers"] = routed["receivers"].clone();
+            }
+            Some(_) => {}
+            None => alerts.push(json!({
+                "labels": routed["labels"], "annotations": routed["annotations"], "state": "firing",
+                "activeAt": routed["startsAt"], "suppressed": held, "receivers": routed["receivers"],
+                "source": "handed in by others",
+            })),
+        }
+    }
+    alerts
+}
+
+fn table(alerts: &[Value]) {
     let text = |v: &Value| v.as_str().unwrap_or("").to_owned();
     let row = |alert: &Value| {
         let labels = &alert["labels"];
         let subject = ["instance", "pool_name", "job"].iter().map(|l| text(&labels[*l])).find(|v| !v.is_empty());
-        // An alert of many signals is told apart by the signal alone.
-        let subject = [subject.unwrap_or_default(), text(&labels["signal"])].join(" ");
+        // Alerts of many signals or reasons are told apart by these alone.
+        let further = ["signal", "reason", "receiver"].map(|label| text(&labels[label])).join(" ");
+        let subject = format!("{} {further}", subject.unwrap_or_default());
+        let state = alert["suppressed"].as_str().map_or_else(|| text(&alert["state"]), str::to_owned);
         vec![
-            text(&alert["state"]),
+            state,
             text(&labels["severity"]),
             text(&labels["alertname"]),
-            subject.trim().to_owned(),
+            subject.split_whitespace().collect::<Vec<_>>().join(" "),
             text(&alert["activeAt"]).get(..19).unwrap_or_default().replace('T', " "),
             text(&alert["annotations"]["summary"]),
         ]
     };
-    let rows: Vec<_> = alerts.as_array().unwrap_or(&empty).iter().map(row).collect();
+    let rows: Vec<_> = alerts.iter().map(row).collect();
     match rows.is_empty() {
         true => println!("No alert is firing or pending."),
         false => print_table(&["STATE", "SEVERITY", "ALERT", "OF", "SINCE", "SUMMARY"], &rows),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_alerts_and_what_is_held_back_are_shown() {
+        let own = json!([
+            {"labels": {"alertname": "A", "severity": "critical"}, "state": "firing"},
+            {"labels": {"alertname": "B"}, "state": "firing"},
+            {"labels": {"alertname": "C"}, "state": "pending"},
+        ]);
+        let routed = |name: &str, inhibited: Value| {
+            json!({
+                "labels": {"alertname": name, "severity": "critical", "cluster": "eu"}, "startsAt": "2026-01-01T00:00:00Z",
+                "status": {"silencedBy": [], "inhibitedBy": inhibited}, "receivers": [{"name": "oncall"}],
+            })
+        };
+        let alerts = merged(&own, &json!([routed("A", json!([])), routed("B", json!(["x"])), routed("F", json!([]))]));
+        let states: Vec<_> =
+            alerts.iter().map(|a| (a["labels"]["alertname"].as_str(), a["suppressed"].as_str())).collect();
+        assert_eq!(states, [(Some("A"), None), (Some("B"), Some("held back")), (Some("C"), None), (Some("F"), None)]);
+        assert_eq!(alerts[3]["source"], "handed in by others");
     }
 }

@@ -24,6 +24,11 @@ pub struct Answer {
 }
 
 impl AgentArgs {
+    /// An agent at this address, for commands whose flag for it is another.
+    pub fn new(agent: String, token_file: Option<std::path::PathBuf>) -> Self {
+        Self { agent, token_file }
+    }
+
     /// `GET path?query`, answered with JSON.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
-//! `rivetwatch config check`: is the configuration right, with every mistake in one pass?
+//! `rivetwatch config check`: is the configuration right? `config show`: what is in force, defaults and all.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::CliError;
+use super::output::Output;
 
 /// Arguments of `config`.
 #[derive(Debug, clap::Args)]
@@ -20,17 +21,53 @@ enum Action {
         #[arg(short, long, env = "RIVETWATCH_CONFIG")]
         config: Option<PathBuf>,
     },
+    /// Print the configuration in force: the file, the environment over it, and the defaults under both. Secrets are
+    /// not shown.
+    Show {
+        /// The configuration file.
+        #[arg(short, long, env = "RIVETWATCH_CONFIG")]
+        config: Option<PathBuf>,
+        /// How it is printed.
+        #[arg(short, long, value_enum, default_value_t = Form::Yaml)]
+        output: Form,
+    },
+}
+
+/// The forms of a configuration; a table is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    Yaml,
+    Json,
 }
 
 pub fn run(args: Args) -> Result<ExitCode, CliError> {
-    let Action::Check { config } = args.action;
-    let origin = crate::app::Origin { path: config, env: std::env::vars().collect() };
+    match args.action {
+        Action::Check { config } => check(config),
+        Action::Show { config, output } => show(config, output),
+    }
+}
+
+fn show(path: Option<PathBuf>, output: Form) -> Result<ExitCode, CliError> {
+    let env: Vec<(String, String)> = std::env::vars().collect();
+    let shown = crate::config::shown(path.as_deref(), &env).map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
+    match output {
+        Form::Yaml => Output::Yaml.print(&shown, |_| ())?,
+        Form::Json => Output::Json.print(&shown, |_| ())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(path: Option<PathBuf>) -> Result<ExitCode, CliError> {
+    let origin = crate::app::Origin { path, env: std::env::vars().collect() };
     let config = origin.load().map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
     let set =
         config.rules.load(origin.base(), &config.thresholds).map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
-    crate::app::notify_settings(&config).map_err(CliError::Usage)?;
+    let routes = crate::app::notify_settings(&config).map_err(CliError::Usage)?;
     println!("The configuration is valid: {} rules, {} receivers.", set.rules.len(), config.notify.receivers.len());
     for warning in config.notify.warnings("notify") {
+        eprintln!("warning: {warning}");
+    }
+    for warning in set.warnings.iter().map(ToString::to_string).chain(routes.unreadable_files()) {
         eprintln!("warning: {warning}");
     }
     Ok(ExitCode::SUCCESS)

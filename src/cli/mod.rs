@@ -4,14 +4,17 @@
 
 mod alerts;
 mod capacity;
+mod check;
 mod client;
 mod config;
 mod dashboards;
 mod demo;
 mod documents;
 mod health;
+mod instances;
 mod notify;
 mod output;
+mod plot;
 pub mod promqltest;
 mod query;
 mod rules;
@@ -20,6 +23,8 @@ pub mod rules_test;
 mod run;
 mod silence;
 mod simulate;
+mod spinner;
+mod why;
 
 use std::process::ExitCode;
 
@@ -41,10 +46,14 @@ enum Command {
     Run(run::Args),
     /// Show everything at work: simulated engines, an incident, its page and its resolve. No set-up.
     Demo(demo::Args),
+    /// Go through the production checklist: is the engine set up right, by everything that can be seen of it?
+    Check(Box<check::Args>),
     /// Say how much room is left, from a running agent.
     Capacity(capacity::Args),
-    /// List the alerts of a running agent.
+    /// List the alerts of a running agent, or say why one fires or does not.
     Alerts(alerts::Args),
+    /// List the instances of a running agent, or say that one is gone for good.
+    Instances(instances::Args),
     /// Mute alerts: add, list and expire silences of a running agent.
     Silence(silence::Args),
     /// Evaluate a PromQL query on a running agent.
@@ -89,11 +98,14 @@ impl CliError {
 
 /// Parses the process' arguments and runs the command.
 pub fn main() -> ExitCode {
+    leave_quietly_when_nobody_reads();
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Check(args) => check::run(*args),
         Command::Capacity(args) => capacity::run(args),
         Command::Alerts(args) => alerts::run(args),
+        Command::Instances(args) => instances::run(args),
         Command::Silence(args) => silence::run(args),
         Command::Query(args) => query::run(args),
         Command::Rules(args) => rules::run(args),
@@ -116,6 +128,19 @@ pub fn main() -> ExitCode {
             })
         }
     }
+}
+
+/// A reader such as `head` that has seen enough is no fault of ours: print macros panic then, with a trace.
+fn leave_quietly_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or("");
+        if text.starts_with("failed printing to std") && text.contains("Broken pipe") {
+            // What a process has that SIGPIPE ends.
+            std::process::exit(141);
+        }
+        usual(panic);
+    }));
 }
 
 /// The runtime of long-running commands: one worker for each core.

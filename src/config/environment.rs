@@ -15,6 +15,18 @@ pub(super) struct Override {
     value: String,
 }
 
+impl Override {
+    /// Sets the key in a tree.
+    ///
+    /// # Errors
+    /// The key lies inside something that is no map.
+    pub(super) fn set_in(&self, tree: &mut Value) -> Result<(), String> {
+        // `5`, `true` and `[a, b]` mean what they mean in the file; what is not YAML is text.
+        let value: Value = yaml(&self.value).unwrap_or_else(|_| Value::String(self.value.clone()));
+        set(tree, &self.path, value)
+    }
+}
+
 /// The variables that begin with `RIVETWATCH__`, in order of name.
 pub(super) fn overrides(env: &[(String, String)]) -> Vec<Override> {
     let mut found: Vec<Override> = env
@@ -38,9 +50,7 @@ pub(super) fn apply(text: &str, shown: &Path, overrides: &[Override]) -> Result<
     let mut config = Config::default();
     for o in overrides {
         let bad = |reason: String| ConfigError::Environment { name: o.name.clone(), reason };
-        // `5`, `true` and `[a, b]` mean what they mean in the file; what is not YAML is text.
-        let value: Value = yaml(&o.value).unwrap_or_else(|_| Value::String(o.value.clone()));
-        set(&mut tree, &o.path, value).map_err(bad)?;
+        o.set_in(&mut tree).map_err(bad)?;
         config = serde_json::from_value(tree.clone()).map_err(|e| bad(e.to_string()))?;
     }
     Ok(config)

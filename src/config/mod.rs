@@ -7,15 +7,17 @@
 mod engine;
 mod environment;
 mod mistakes;
+mod show;
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::model::Problem;
-use crate::{api, capacity, forward, notify, receive, rules, telemetry, tsdb};
+use crate::{api, capacity, checklist, forward, notify, receive, rules, telemetry, tsdb};
 
 pub use engine::{Backend, EngineConfig};
+pub use show::shown;
 
 /// What the process does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -47,6 +49,7 @@ pub struct Config {
     /// Values by signal and severity in place of the shipped ones: `cpu_utilization: {warning: 0.6}`.
     pub thresholds: rules::Thresholds,
     pub capacity: capacity::Config,
+    pub check: checklist::Config,
     pub notify: notify::Config,
     pub forward: forward::Config,
     pub api: api::Config,
@@ -66,6 +69,7 @@ impl Default for Config {
             rules: rules::Config::default(),
             thresholds: rules::Thresholds::new(),
             capacity: capacity::Config::default(),
+            check: checklist::Config::default(),
             notify: notify::Config::default(),
             forward: forward::Config::default(),
             api: api::Config::default(),
@@ -85,6 +89,9 @@ pub struct ReceiveConfig {
     pub engine_api: receive::engine_api::Config,
     pub spans: receive::spans::Config,
     pub remote_write: receive::remote_write::Config,
+    /// Whether a sidecar that is asked to stop tells the gateway that its engine's instance is gone for good, so that
+    /// its alerts resolve at once. Default false; for pods that never come back under the same name (Deployments).
+    pub retire_on_stop: bool,
 }
 
 /// The `storage:` section: where points are kept, how long, and how many.
@@ -109,6 +116,9 @@ impl Default for StorageConfig {
         }
     }
 }
+
+/// What a sidecar cannot do without.
+const FORWARD_ENDPOINT: &str = "forward.otlp.endpoint";
 
 /// Why there is no configuration to run with.
 #[derive(Debug, thiserror::Error)]
@@ -212,20 +222,32 @@ impl Config {
         }
     }
 
-    /// What a sidecar runs with while its own configuration is invalid: the defaults, and as much of `forward` as
-    /// can be read, so that its engine is not held back and the gateway hears of it.
-    pub fn of_broken_sidecar(text: &str) -> Self {
-        let tree: serde_json::Value = yaml(text).unwrap_or_default();
-        let mut config = Self { role: Role::Sidecar, ..Self::default() };
-        if let Ok(forward) = serde_json::from_value::<forward::Config>(tree["forward"].clone()) {
-            let mut problems = Vec::new();
-            forward.validate("forward", &mut problems);
-            if problems.is_empty() {
-                config.forward = forward;
+    /// What a sidecar runs with while its own configuration is invalid: the defaults, and every section of the file and
+    /// variable of the environment that is valid by itself, so that its engine is not held back and the gateway hears
+    /// of it.
+    pub fn of_broken_sidecar(text: &str, env: &[(String, String)]) -> Self {
+        let usable = |tree: &serde_json::Value| -> Option<Self> {
+            let mut config: Self = serde_json::from_value(tree.clone()).ok()?;
+            config.take_role_defaults();
+            // Without a way on it still receives, and its own page tells why.
+            config.problems().iter().all(|problem| problem.key == FORWARD_ENDPOINT).then_some(config)
+        };
+        let file: serde_json::Value = yaml(text).unwrap_or_default();
+        let mut kept = serde_json::json!({ "role": "sidecar" });
+        for (section, value) in file.as_object().into_iter().flatten().filter(|(section, _)| *section != "role") {
+            let mut tried = kept.clone();
+            tried[section] = value.clone();
+            if usable(&tried).is_some() {
+                kept = tried;
             }
         }
-        config.take_role_defaults();
-        config
+        for variable in environment::overrides(env) {
+            let mut tried = kept.clone();
+            if variable.set_in(&mut tried).is_ok() && usable(&tried).is_some() {
+                kept = tried;
+            }
+        }
+        usable(&kept).unwrap_or_else(|| Self { role: Role::Sidecar, ..Self::default() })
     }
 
     /// Whether something other than rules, thresholds and routes differs, which a running agent cannot take over.
@@ -265,15 +287,13 @@ impl Config {
         self.storage.limits.validate("storage.limits", p);
         self.rules.validate("rules", p);
         self.capacity.validate("capacity", p);
+        self.check.validate("check", p);
         self.notify.validate("notify", p);
         self.forward.validate("forward", p);
         self.api.validate("api", p);
         self.telemetry.validate("telemetry", p);
         if self.role == Role::Sidecar && self.forward.otlp.is_none() {
-            p.push(Problem::new(
-                "forward.otlp.endpoint",
-                "must be set where `role` is `sidecar`: it keeps nothing itself",
-            ));
+            p.push(Problem::new(FORWARD_ENDPOINT, "must be set where `role` is `sidecar`: it keeps nothing itself"));
         }
         problems
     }

@@ -6,6 +6,7 @@
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
@@ -53,6 +54,10 @@ pub enum ForwardError {
 pub struct Forwarder(Arc<Inner>);
 
 struct Inner {
+    /// Host and port, for the log.
+    endpoint: String,
+    /// Whether the last attempt failed, so that the log says it once.
+    is_failing: AtomicBool,
     queue: Mutex<SendQueue>,
     filled: Notify,
     signals: Vec<Signal>,
@@ -89,6 +94,11 @@ impl Forwarder {
         }
         let queue_bytes = usize::try_from(config.queue.max_bytes.0).unwrap_or(usize::MAX);
         let inner = Inner {
+            endpoint: target
+                .uri()
+                .authority()
+                .map_or_else(String::new, |a| format!("{}:{}", a.host(), a.port_u16().unwrap_or(4317))),
+            is_failing: AtomicBool::new(false),
             queue: Mutex::new(SendQueue::new(queue_bytes, config.queue.max_items)),
             filled: Notify::new(),
             signals: config.signals.clone(),
@@ -188,6 +198,9 @@ impl Forwarder {
         match decision {
             Decision::Settle { rejected } => {
                 self.0.requests_sent.inc();
+                if self.0.is_failing.swap(false, Ordering::Relaxed) {
+                    info!(endpoint = self.0.endpoint.as_str(), "forwarding goes on");
+                }
                 self.0.queue.lock().settle(&request, rejected);
                 if rejected > 0 {
                     warn!(signal = request.signal.as_str(), rejected, "the endpoint did not keep everything");
@@ -201,6 +214,10 @@ impl Forwarder {
             }
             Decision::Retry { at } => {
                 self.0.requests_failed.inc();
+                if !self.0.is_failing.swap(true, Ordering::Relaxed) {
+                    let endpoint = self.0.endpoint.as_str();
+                    warn!(endpoint, ?outcome, "forwarding fails; what is received waits in the queue");
+                }
                 self.0.queue.lock().put_back(request);
                 let wait = u64::try_from(at.0 - clock().0).unwrap_or(0);
                 tokio::select! {

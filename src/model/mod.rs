@@ -3,6 +3,7 @@
 //! In and out: plain values. Always: no clock, no I/O, no async, nothing imported from the rest of the crate.
 
 mod alert;
+mod exemplar;
 mod histogram;
 mod labels;
 mod matcher;
@@ -14,6 +15,7 @@ mod time;
 mod units;
 
 pub use alert::{Alert, AlertState};
+pub use exemplar::{EXEMPLAR_CHARS_MAX, Exemplar};
 pub use histogram::{Bucket, CounterResetHint, FloatHistogram, Span};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME, Quoted, is_legacy_label_name, is_legacy_metric_name};
 pub use matcher::{MatchOp, Matcher, MatcherError};

@@ -102,7 +102,23 @@ impl Page {
             n => format!(" (and {} more)", n - 1),
         };
         let prefix = if self.firing.is_empty() { "Resolved: " } else { "" };
-        one_line(&format!("{prefix}{what}{others}"))
+        let scope = match self.scope() {
+            scope if scope.is_empty() => scope,
+            scope => format!(" [{scope}]"),
+        };
+        one_line(&format!("{prefix}{what}{scope}{others}"))
+    }
+
+    /// Which installation and which part of it, as far as the group knows: `eu, shop, pool default`.
+    ///
+    /// A summary is one static sentence, and whoever is woken may look after several installations.
+    pub fn scope(&self) -> String {
+        let deployment = Some(self.deployment.as_str()).filter(|name| !matches!(*name, "" | "default"));
+        let group = |name: &str| self.group_labels.get(name).filter(|value| !value.is_empty());
+        let places = ["cluster", "namespace"].into_iter().filter_map(group).map(str::to_owned);
+        let pool = group("pool_name").map(|pool| format!("pool {pool}"));
+        let parts: Vec<String> = deployment.map(str::to_owned).into_iter().chain(places).chain(pool).collect();
+        parts.join(", ")
     }
 
     /// The text under the summary, for targets that show plain text.
@@ -232,6 +248,14 @@ pub(super) mod tests {
         }
         assert!(!body.contains("engine-20:"), "{body}");
         assert!(!body.contains("Runbook") && !body.contains("Alerts:"), "no link without external_url");
+    }
+
+    #[test]
+    fn the_summary_names_the_installation_and_the_pool_where_they_are_known() {
+        let mut page = page(1);
+        page.deployment = "eu".into();
+        page.group_labels = Labels::from_pairs([("alertname", "HostLost"), ("namespace", "shop"), ("pool_name", "p")]);
+        assert_eq!(page.summary(), "CPU of engine-1 at 1% [eu, shop, pool p]");
     }
 
     #[test]

@@ -125,6 +125,30 @@ pub struct ReceiverSettings {
     pub heartbeats: Vec<HeartbeatSettings>,
 }
 
+impl Settings {
+    /// Files of keys and addresses that cannot be read now, each with its receiver and reason; they are read again
+    /// whenever something is sent.
+    pub fn unreadable_files(&self) -> Vec<String> {
+        let mut unreadable = BTreeSet::new();
+        for (name, receiver) in &self.receivers {
+            let relays = receiver.relays.iter().map(|relay| &relay.target);
+            let heartbeats = receiver.heartbeats.iter().map(|heartbeat| &heartbeat.target);
+            for target in receiver.targets.iter().map(|t| &t.target).chain(relays).chain(heartbeats) {
+                for secret in [&target.url, &target.key] {
+                    if let Some(SecretRef::File(path)) = secret
+                        && let Err(error) = std::fs::read(path)
+                    {
+                        let integration = target.integration.as_str();
+                        let shown = path.display();
+                        unreadable.insert(format!("receiver `{name}` ({integration}) reads `{shown}`: {error}"));
+                    }
+                }
+            }
+        }
+        unreadable.into_iter().collect()
+    }
+}
+
 /// A target and how its texts are made.
 #[derive(Clone, Debug)]
 pub struct TargetSettings {
@@ -323,8 +347,8 @@ fn inhibition(rule: &InhibitRule) -> Inhibition {
     Inhibition { sources: rule.sources(), targets: rule.targets(), equal: rule.equal.clone() }
 }
 
-/// The tree for a configuration without `route`: pagers get `critical` alerts, heartbeats `Watchdog`, everything
-/// else all alerts but `Watchdog`. Without any receiver the terminal shows what a pager would get.
+/// The tree for a configuration without `route`: pagers get `critical` alerts, heartbeats `Watchdog`, Alertmanagers
+/// all alerts, since their own dead man's switch waits for `Watchdog`, and everything else all but `Watchdog`. Without any receiver the terminal shows what a pager would get.
 fn default_route(receivers: &mut BTreeMap<String, ReceiverSettings>) -> Route {
     if receivers.is_empty() {
         let terminal = terminal_target("terminal", true);
@@ -332,7 +356,10 @@ fn default_route(receivers: &mut BTreeMap<String, ReceiverSettings>) -> Route {
     }
     let route = |receiver: &str, matchers: &str| Route {
         receiver: Some(receiver.to_owned()),
-        matchers: Matchers(parse_matchers(matchers).expect("the matchers of the default route are written here")),
+        matchers: match matchers {
+            "" => Matchers::default(),
+            text => Matchers(parse_matchers(text).expect("the matchers of the default route are written here")),
+        },
         continue_matching: true,
         ..Default::default()
     };
@@ -353,6 +380,7 @@ fn default_route(receivers: &mut BTreeMap<String, ReceiverSettings>) -> Route {
                 let group_wait = Some(PAGER_GROUP_WAIT);
                 routes.push(Route { group_wait, ..route(name, r#"severity="critical""#) });
             }
+            (false, false) if integrations.is_empty() => routes.push(route(name, "")),
             (false, false) => routes.push(route(name, r#"alertname!="Watchdog""#)),
         }
     }

@@ -6,7 +6,6 @@
 
 mod ast;
 mod check;
-mod config;
 mod engine;
 mod error;
 mod eval;
@@ -28,7 +27,6 @@ pub use ast::{
     Matching, MatrixSelector, NumberLiteral, PositionRange, StringLiteral, Subquery, TimeModifiers, ValueType,
     VectorSelector, selectors,
 };
-pub use config::Config;
 pub use engine::{Cancel, Engine, EngineOptions, MatrixSeries, QueryResult, QueryValue, VectorSample, WindowEdges};
 pub use error::{ParseError, QueryError};
 pub use functions::{FUNCTIONS, Function, FunctionId, Optional};

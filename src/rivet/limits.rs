@@ -44,10 +44,27 @@ pub const CPU_UTILIZATION_TARGET: f64 = 0.7;
 pub const MEMORY_UTILIZATION_TARGET: f64 = 0.8;
 /// Cores that the production checklist asks for, per instance.
 pub const CPU_CORES_MIN: f64 = 1.0;
-/// Memory that the production checklist asks for, per instance.
-pub const MEMORY_BYTES_MIN: u64 = 2 << 30;
+/// Memory that the production checklist asks for, per instance: 2 GB, which 2 GiB is above.
+pub const MEMORY_BYTES_MIN: u64 = 2_000_000_000;
 /// Instances that the production checklist asks for.
 pub const INSTANCES_MIN: u32 = 2;
+
+/// Time that health probes should wait for `/health`, by the production checklist; the shipped readiness probe waits 3.
+pub const HEALTH_TIMEOUT_SECS: u64 = 5;
+/// Quiet time that load balancers and ingresses must allow a connection, by the documentation.
+pub const IDLE_TIMEOUT_MIN_SECS: u64 = 3_600;
+/// Time the guard gives open requests after SIGTERM; default of `runtime.guard_shutdown_duration`.
+pub const GUARD_SHUTDOWN_SECS: u64 = 600;
+/// Time workers have after SIGTERM; default of `runtime.worker_shutdown_duration`.
+pub const WORKER_SHUTDOWN_SECS: u64 = 30;
+/// Servers of a NATS cluster that the production checklist asks for.
+pub const NATS_SERVERS_MIN: u32 = 2;
+/// Body of a start request that an actor host must take, by the general checklist.
+pub const START_BODY_BYTES_MIN: u64 = 16 << 20;
+/// `drain_grace_period` of a serverless pool that does not set it.
+pub const DRAIN_GRACE_SECS_DEFAULT: u64 = 1_800;
+/// Version that RivetKit gives an actor host where nobody set one; seen on 2.3.19.
+pub const HOST_VERSION_DEFAULT: u64 = 1;
 
 /// Workflows that a worker takes in one pull.
 pub const WORKFLOWS_PER_PULL_MAX: u32 = 1_000;

@@ -20,6 +20,8 @@ const FILES: &[(&str, &str)] = &[
     ("27-redundancy.yaml", include_str!("../../alerts/27-redundancy.yaml")),
     ("28-telemetry.yaml", include_str!("../../alerts/28-telemetry.yaml")),
     ("29-agent.yaml", include_str!("../../alerts/29-agent.yaml")),
+    ("30-capacity.yaml", include_str!("../../alerts/30-capacity.yaml")),
+    ("30-checklist.yaml", include_str!("../../alerts/30-checklist.yaml")),
 ];
 
 /// The embedded rule files, in order of their names.

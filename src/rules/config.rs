@@ -210,7 +210,12 @@ impl Config {
         let mut sources = if self.builtin { builtin::sources() } else { Vec::new() };
         let mut problems = Vec::new();
         for pattern in &self.files {
-            for path in expand(&base.join(pattern)) {
+            let paths = expand(&base.join(pattern));
+            if paths.is_empty() {
+                let shown = base.join(pattern);
+                tracing::warn!(pattern = %shown.display(), "a pattern of `rules.files` matches no file");
+            }
+            for path in paths {
                 match std::fs::read_to_string(&path) {
                     Ok(text) => sources.push(Source { name: path.display().to_string(), text }),
                     Err(e) => {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::alerting::{self, State};
 use super::engine::Rules;
@@ -20,6 +21,11 @@ pub const FAILURES_METRIC: &str = "rivetwatch_rule_evaluation_failures_total";
 /// One for each rule that reads nothing but series that are not there.
 pub const BLIND_METRIC: &str = "rivetwatch_rule_blind";
 
+/// What the last evaluation of a rule cost, of those that cost more than [`COST_SHOWN`].
+pub const COST_METRIC: &str = "rivetwatch_rule_evaluation_duration_seconds";
+
+/// A rule usually takes some tens of microseconds; one below this is no burden to anybody.
+const COST_SHOWN: Duration = Duration::from_millis(10);
 /// Every so many ticks each rule is checked for series that are not there.
 const BLIND_CHECK_TICKS: u64 = 4;
 
@@ -60,7 +66,7 @@ impl Rules {
             .collect();
         let mut blind_count = 0;
         // Rules may share name and severity, as thresholds do; their counts are added.
-        let mut own: BTreeMap<Labels, (u64, bool)> = BTreeMap::new();
+        let mut own: BTreeMap<Labels, (u64, bool, Duration)> = BTreeMap::new();
         for (i, rule) in set.rules.iter().enumerate() {
             if (self.ticks + i as u64).is_multiple_of(BLIND_CHECK_TICKS) && self.states[i].evaluated_at.is_some() {
                 let t = at.plus_ms(-self.offset(rule));
@@ -76,15 +82,18 @@ impl Rules {
                 labels.set("rule_severity", severity);
             }
             let entry = own.entry(labels.build()).or_default();
-            *entry = (entry.0 + state.failures, entry.1 || state.blind);
+            *entry = (entry.0 + state.failures, entry.1 || state.blind, entry.2 + state.took);
         }
-        for (labels, (failures, blind)) in own {
+        for (labels, (failures, blind, took)) in own {
             let mut push = |metric: &str, value: f64| {
                 let labels = labels.builder().set(METRIC_NAME, metric).build();
                 fresh.record(Point { labels, t: at, value: Value::Float(value) });
             };
             push(FAILURES_METRIC, failures as f64);
             push(BLIND_METRIC, f64::from(u8::from(blind)));
+            if took >= COST_SHOWN {
+                push(COST_METRIC, took.as_secs_f64());
+            }
         }
         self.stats.blind.set(blind_count as f64);
     }

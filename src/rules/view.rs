@@ -58,7 +58,7 @@ fn state_name<S: Serializer>(state: &State, serializer: S) -> Result<S::Ok, S::E
     serializer.serialize_str(state.as_str())
 }
 
-fn rfc3339<S: Serializer>(t: &TimestampMs, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn rfc3339<S: Serializer>(t: &TimestampMs, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(t)
 }
 

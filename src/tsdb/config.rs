@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ByteSize, HumanDuration, Problem};
+use crate::model::{ByteSize, HumanDuration, METRIC_NAME, MatchOp, Matcher, Problem};
 
 /// How long points are kept, and how many may wait.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -13,6 +13,11 @@ use crate::model::{ByteSize, HumanDuration, Problem};
 pub struct Config {
     /// How long points stay in memory and in the log. Default 2h, at least 10m. Longer windows in rules need more.
     pub retention: HumanDuration,
+    /// How long the series with `long_names` are kept. Default 8d, at least `retention`, at most 90d.
+    pub long_retention: HumanDuration,
+    /// The names, as an anchored regular expression, of the few series that are kept for `long_retention`: what
+    /// burn rates and daily peaks are read from. Default `rivet:(slo|capacity):.+`; empty for none.
+    pub long_names: String,
     /// Batches that may wait for the writer before more are refused as retryable. Default 256, 1 to 65536.
     pub queue_batches: usize,
     /// Points that may wait for the writer before more are refused as retryable. Default 500000, at least 1000.
@@ -21,7 +26,13 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { retention: HumanDuration::secs(2 * 3600), queue_batches: 256, queue_points: 500_000 }
+        Self {
+            retention: HumanDuration::secs(2 * 3600),
+            long_retention: HumanDuration::secs(8 * 86_400),
+            long_names: "rivet:(slo|capacity):.+".to_owned(),
+            queue_batches: 256,
+            queue_points: 500_000,
+        }
     }
 }
 
@@ -31,6 +42,14 @@ impl Config {
         if self.retention < HumanDuration::secs(600) {
             problems
                 .push(Problem::new(format!("{at}.retention"), format!("must be at least 10m, got {}", self.retention)));
+        }
+        if self.long_retention < self.retention || self.long_retention > HumanDuration::secs(90 * 86_400) {
+            let rule =
+                format!("must be from `{at}.retention` ({}) to 90d, got {}", self.retention, self.long_retention);
+            problems.push(Problem::new(format!("{at}.long_retention"), rule));
+        }
+        if let Err(error) = Matcher::new(METRIC_NAME, MatchOp::Matches, self.long_names.as_str()) {
+            problems.push(Problem::new(format!("{at}.long_names"), format!("must be a regular expression: {error}")));
         }
         if !(1..=65_536).contains(&self.queue_batches) {
             let rule = format!("must be 1 to 65536, got {}", self.queue_batches);
@@ -112,11 +131,13 @@ pub struct LimitsConfig {
     pub series_per_job: usize,
     /// Memory of the store; whole batches beyond it are refused as retryable. Default 512MiB, at least 8MiB.
     pub memory: ByteSize,
+    /// Exemplars in memory; the oldest give way. Default 10000, at most 1000000, 0 for none.
+    pub exemplars: usize,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { series: 500_000, series_per_job: 200_000, memory: ByteSize(512 << 20) }
+        Self { series: 500_000, series_per_job: 200_000, memory: ByteSize(512 << 20), exemplars: 10_000 }
     }
 }
 
@@ -127,6 +148,10 @@ impl LimitsConfig {
             if value == 0 {
                 problems.push(Problem::new(format!("{at}.{key}"), "must be at least 1, got 0"));
             }
+        }
+        if self.exemplars > 1_000_000 {
+            let rule = format!("must be at most 1000000, got {}", self.exemplars);
+            problems.push(Problem::new(format!("{at}.exemplars"), rule));
         }
         if self.memory.0 < 8 << 20 {
             problems.push(Problem::new(format!("{at}.memory"), format!("must be at least 8MiB, got {}", self.memory)));
@@ -140,6 +165,10 @@ pub struct Settings {
     /// Directory of the log, created where absent; `None` keeps everything in memory only.
     pub dir: Option<PathBuf>,
     pub retention_ms: i64,
+    /// For the series whose name matches `long_names`; never below `retention_ms`.
+    pub long_retention_ms: i64,
+    /// An anchored regular expression; empty for none.
+    pub long_names: String,
     /// Points later than the last `maintain(now)` by more than this are refused; `None` leaves that to the receivers.
     pub future_ms_max: Option<i64>,
     pub queue_batches: usize,
@@ -147,6 +176,7 @@ pub struct Settings {
     pub series_max: usize,
     pub series_per_job_max: usize,
     pub memory_bytes_max: usize,
+    pub exemplars_max: usize,
     pub sync: WalSync,
     pub sync_interval: Duration,
     pub segment_bytes: u64,
@@ -159,22 +189,20 @@ impl Settings {
         Self {
             dir: dir.filter(|_| wal.enabled),
             retention_ms: tsdb.retention.as_ms(),
+            long_retention_ms: tsdb.long_retention.as_ms(),
+            long_names: tsdb.long_names.clone(),
             future_ms_max: None,
             queue_batches: tsdb.queue_batches,
             queue_points: tsdb.queue_points,
             series_max: limits.series,
             series_per_job_max: limits.series_per_job,
             memory_bytes_max: usize::try_from(limits.memory.0).unwrap_or(usize::MAX),
+            exemplars_max: limits.exemplars,
             sync: wal.sync,
             sync_interval: wal.sync_interval.0,
             segment_bytes: wal.segment_size.0,
             checkpoint_after_bytes: wal.checkpoint_after.0,
         }
-    }
-
-    /// The time one chunk covers at most: what outlives the retention is a quarter of it.
-    pub(super) fn chunk_span_ms(&self) -> i64 {
-        (self.retention_ms / 4).max(1)
     }
 }
 
@@ -196,7 +224,14 @@ mod tests {
         LimitsConfig::default().validate("limits", &mut problems);
         assert_eq!(problems, []);
 
-        Config { retention: HumanDuration::secs(1), queue_batches: 0, queue_points: 0 }.validate("tsdb", &mut problems);
+        let config = Config {
+            retention: HumanDuration::secs(1),
+            long_retention: HumanDuration::millis(1),
+            long_names: "(".to_owned(),
+            queue_batches: 0,
+            queue_points: 0,
+        };
+        config.validate("tsdb", &mut problems);
         let wal = WalConfig {
             sync_interval: HumanDuration::secs(0),
             segment_size: ByteSize(1),
@@ -204,10 +239,13 @@ mod tests {
             ..WalConfig::default()
         };
         wal.validate("wal", &mut problems);
-        LimitsConfig { series: 0, series_per_job: 0, memory: ByteSize(1) }.validate("limits", &mut problems);
+        LimitsConfig { series: 0, series_per_job: 0, memory: ByteSize(1), exemplars: usize::MAX }
+            .validate("limits", &mut problems);
         let keys: Vec<_> = problems.iter().map(|p| p.key.as_str()).collect();
         let want = [
             "tsdb.retention",
+            "tsdb.long_retention",
+            "tsdb.long_names",
             "tsdb.queue_batches",
             "tsdb.queue_points",
             "wal.sync_interval",
@@ -215,6 +253,7 @@ mod tests {
             "wal.checkpoint_after",
             "limits.series",
             "limits.series_per_job",
+            "limits.exemplars",
             "limits.memory",
         ];
         assert_eq!(keys, want);

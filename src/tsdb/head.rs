@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 
 use super::admission::Commit;
 use super::index::{Index, Slot};
+use super::retention::Retention;
 use super::series::Series;
 use crate::model::{Labels, Matcher, Metadata, TimeRange, TimestampMs};
 
@@ -26,7 +27,7 @@ const SWEEP_SLOTS: usize = 2_048;
 #[derive(Debug)]
 pub(super) struct Head {
     visible: RwLock<Visible>,
-    chunk_span_ms: i64,
+    retention: Retention,
     // Copies of the levels, so that they are read without the lock.
     bytes: AtomicUsize,
     series: AtomicUsize,
@@ -45,11 +46,11 @@ struct Visible {
 }
 
 impl Head {
-    /// An empty head whose chunks cover at most `chunk_span_ms`.
-    pub fn new(chunk_span_ms: i64) -> Self {
+    /// An empty head.
+    pub fn new(retention: Retention) -> Self {
         Self {
             visible: RwLock::default(),
-            chunk_span_ms,
+            retention,
             bytes: AtomicUsize::default(),
             series: AtomicUsize::default(),
             chunks: AtomicUsize::default(),
@@ -60,7 +61,7 @@ impl Head {
     pub fn apply(&self, commits: impl IntoIterator<Item = Commit>) {
         let mut visible = self.visible.write();
         for commit in commits {
-            visible.apply(commit, self.chunk_span_ms);
+            visible.apply(commit, &self.retention);
         }
         self.publish_levels(&visible);
     }
@@ -78,13 +79,13 @@ impl Head {
         self.publish_levels(&visible);
     }
 
-    /// Drops chunks that end before `cutoff` and series left without samples; gives the dropped series.
-    pub fn drop_before(&self, cutoff: TimestampMs) -> Vec<(Slot, Labels)> {
+    /// Drops chunks older than the retention of their series, and series left without samples; gives the dropped series.
+    pub fn drop_old(&self, now: TimestampMs) -> Vec<(Slot, Labels)> {
         let mut dropped = Vec::new();
         let slots = self.visible.read().series.len();
         for start in (0..slots).step_by(SWEEP_SLOTS) {
             let mut visible = self.visible.write();
-            let gone = visible.drop_before(cutoff, start..slots.min(start + SWEEP_SLOTS));
+            let gone = visible.drop_old(now, &self.retention, start..slots.min(start + SWEEP_SLOTS));
             visible.index.remove(gone.iter().map(|(slot, labels)| (*slot, labels)));
             self.publish_levels(&visible);
             dropped.extend(gone);
@@ -111,6 +112,15 @@ impl Head {
     /// The series in a slot.
     pub fn series_at(&self, slot: Slot) -> Option<Arc<Series>> {
         self.visible.read().at(slot).cloned()
+    }
+
+    /// Times of the oldest and the newest sample.
+    pub fn time_range(&self) -> Option<TimeRange> {
+        let visible = self.visible.read();
+        let times = visible.series.iter().flatten().filter_map(|series| Some((series.first_t()?, series.last_t()?)));
+        times
+            .map(|(from, to)| TimeRange { from, to })
+            .reduce(|all, one| TimeRange { from: all.from.min(one.from), to: all.to.max(one.to) })
     }
 
     /// Whether any series carries this label.
@@ -179,10 +189,11 @@ impl Head {
 }
 
 impl Visible {
-    fn apply(&mut self, commit: Commit, chunk_span_ms: i64) {
+    fn apply(&mut self, commit: Commit, retention: &Retention) {
         self.index.insert(commit.new_series.iter().map(|new| (new.slot, &new.labels)));
         for new in commit.new_series {
-            self.put(new.slot, Series::new(new.labels, new.log_ref));
+            let keep = retention.keep(&new.labels);
+            self.put(new.slot, Series::new(new.labels, new.log_ref, keep));
         }
         for sample in commit.samples {
             let place = self.series.get_mut(sample.slot as usize).and_then(Option::as_mut);
@@ -190,7 +201,7 @@ impl Visible {
             // Before a copy is made: a copy is smaller, and what it saves counts, too.
             let own_bytes = shared.own_bytes();
             let series = Arc::make_mut(shared);
-            let growth = series.push(sample.t, sample.value, chunk_span_ms);
+            let growth = series.push(sample.t, sample.value, retention.chunk_span_ms(series.keep));
             self.series_bytes = (self.series_bytes + growth.bytes + series.own_bytes()).saturating_sub(own_bytes);
             self.chunks += growth.chunks;
         }
@@ -223,12 +234,18 @@ impl Visible {
         }
     }
 
-    fn drop_before(&mut self, cutoff: TimestampMs, slots: std::ops::Range<usize>) -> Vec<(Slot, Labels)> {
+    fn drop_old(
+        &mut self,
+        now: TimestampMs,
+        retention: &Retention,
+        slots: std::ops::Range<usize>,
+    ) -> Vec<(Slot, Labels)> {
+        let cutoff = |series: &Series| retention.cutoff(series.keep, now);
         let mut gone = Vec::new();
         for at in slots {
-            let Some(series) = self.series[at].as_mut().filter(|series| series.has_chunks_before(cutoff)) else {
-                continue;
-            };
+            let is_old = |series: &&mut Arc<Series>| series.has_chunks_before(cutoff(series));
+            let Some(series) = self.series[at].as_mut().filter(is_old) else { continue };
+            let cutoff = cutoff(series);
             let (bytes, chunks) = (series.size_bytes(), series.chunks());
             let changed = Arc::make_mut(series);
             changed.drop_before(cutoff);

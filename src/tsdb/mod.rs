@@ -9,10 +9,12 @@ mod bitstream;
 mod chunk;
 mod codec;
 mod config;
+mod exemplars;
 mod head;
 mod index;
 mod ledger;
 mod queue;
+mod retention;
 mod select;
 mod series;
 mod stats;
@@ -27,7 +29,7 @@ pub use config::{Config, LimitsConfig, Settings, WalConfig, WalSync};
 pub use ledger::Totals;
 pub use wal::{Damage, OpenError, ReplayReport};
 
-use crate::model::TimestampMs;
+use crate::model::{TimeRange, TimestampMs};
 use crate::storage::{Append, AppendError, Batch, Point, Ticket};
 use head::Head;
 use queue::WriterThread;
@@ -118,6 +120,16 @@ impl Tsdb {
     /// What reading the log back met when the store was opened.
     pub fn replay_report(&self) -> &ReplayReport {
         &self.replay
+    }
+
+    /// Times of the oldest and the newest sample; `None` while there is none.
+    pub fn time_range(&self) -> Option<TimeRange> {
+        self.shared.head.time_range()
+    }
+
+    /// Number of chunks in memory.
+    pub fn chunks(&self) -> usize {
+        self.shared.head.levels().1
     }
 
     /// Whether any series in memory carries this label, e.g. an `instance` that was seen before.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Tsdb;
 use super::chunk::Damaged;
 use super::series::Series;
-use crate::model::{Labels, Matcher, Metadata, TimeRange};
+use crate::model::{Exemplar, Labels, Matcher, Metadata, TimeRange};
 use crate::storage::{Select, SelectError, SeriesData, SeriesSet};
 
 /// A snapshot that is read series after series.
@@ -84,6 +84,10 @@ impl Select for Tsdb {
         };
         values.sort_unstable();
         Ok(values)
+    }
+
+    fn exemplars(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {
+        self.shared.exemplars.read().select(selectors, range)
     }
 
     fn metadata(&self, family: Option<&str>) -> Vec<(String, Metadata)> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::chunk::{Appender, Chunk, Damaged, SAMPLES_MAX, View};
 use super::codec;
+use super::retention::Keep;
 use crate::model::{FloatHistogram, Labels, Sample, TimeRange, TimestampMs, Value};
 use crate::storage::SeriesData;
 
@@ -42,6 +43,7 @@ pub(super) struct Series {
     pub labels: Labels,
     /// The number by which the log knows this series; never given twice.
     pub log_ref: u64,
+    pub keep: Keep,
     full: Vec<Arc<Chunk>>,
     open: Appender,
     histograms: Option<Box<Histograms>>,
@@ -55,17 +57,17 @@ struct Histograms {
 
 impl Series {
     /// A series without samples.
-    pub fn new(labels: Labels, log_ref: u64) -> Self {
-        Self { labels, log_ref, full: Vec::new(), open: Appender::default(), histograms: None }
+    pub fn new(labels: Labels, log_ref: u64, keep: Keep) -> Self {
+        Self { labels, log_ref, keep, full: Vec::new(), open: Appender::default(), histograms: None }
     }
 
-    /// A series from full chunks, as a checkpoint holds them.
+    /// A series from full chunks, as a checkpoint holds them; whoever reads it sets how long it is kept.
     pub fn from_parts(labels: Labels, log_ref: u64, full: Vec<Arc<Chunk>>, histograms: Vec<HistogramSample>) -> Self {
         let histograms = (!histograms.is_empty()).then(|| {
             let full = histograms.chunks(SAMPLES_MAX.into()).map(Arc::from).collect();
             Box::new(Histograms { full, open: Vec::new() })
         });
-        Self { labels, log_ref, full, open: Appender::default(), histograms }
+        Self { labels, log_ref, keep: Keep::default(), full, open: Appender::default(), histograms }
     }
 
     /// Appends a sample later than all others; a chunk covers at most `span_ms`.
@@ -138,7 +140,14 @@ impl Series {
             + self.histogram_runs().map(<[_]>::len).sum::<usize>()
     }
 
-    /// Time of the latest sample.
+    /// Time of the oldest sample.
+    pub fn first_t(&self) -> Option<TimestampMs> {
+        let float = self.views().next().map(|view| TimestampMs(view.first_t));
+        let histogram = self.histogram_runs().next().and_then(|run| run.first()).map(|(t, _)| *t);
+        float.into_iter().chain(histogram).min()
+    }
+
+    /// Time of the newest sample.
     pub fn last_t(&self) -> Option<TimestampMs> {
         let float = self.views().last().map(|view| TimestampMs(view.last_t));
         let histogram = self.histogram_runs().last().and_then(|run| run.last()).map(|(t, _)| *t);

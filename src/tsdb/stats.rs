@@ -21,6 +21,8 @@ pub(super) struct Counters {
     pub points_overloaded: Counter,
     pub series_created: Counter,
     pub series_dropped: Counter,
+    pub exemplars_stored: Counter,
+    pub exemplars_dropped: Counter,
     pub writer_bytes: Gauge,
     pub queued_batches: AtomicUsize,
     pub queued_points: AtomicUsize,
@@ -83,6 +85,21 @@ impl Stats for Tsdb {
                 "rivetwatch_head_series_dropped_total",
                 "Series whose last sample grew older than the retention.",
                 counters.series_dropped.get(),
+            ),
+            StatRow::gauge(
+                "rivetwatch_head_exemplars",
+                "Exemplars in memory.",
+                level(self.shared.exemplars.read().len()),
+            ),
+            StatRow::counter(
+                "rivetwatch_head_exemplars_stored_total",
+                "Exemplars that were stored.",
+                counters.exemplars_stored.get(),
+            ),
+            StatRow::counter(
+                "rivetwatch_head_exemplars_dropped_total",
+                "Exemplars that repeated the newest of their series or were older.",
+                counters.exemplars_dropped.get(),
             ),
             StatRow::gauge(
                 "rivetwatch_store_memory_bytes",

@@ -6,14 +6,16 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use super::admission::Admission;
 use super::config::Settings;
+use super::exemplars::Exemplars;
 use super::head::Head;
 use super::index::Slot;
 use super::ledger::Totals;
+use super::retention::Retention;
 use super::stats::Counters;
 use super::wal::{CheckpointJob, Replayed, Wal, WalCounters};
 use crate::model::TimestampMs;
@@ -27,6 +29,7 @@ pub(super) type Answer = oneshot::Sender<Result<Receipt, AppendError>>;
 pub(super) struct Shared {
     pub settings: Settings,
     pub head: Head,
+    pub exemplars: RwLock<Exemplars>,
     /// The totals of what is visible.
     pub totals: Mutex<Totals>,
     pub counters: Counters,
@@ -37,7 +40,8 @@ impl Shared {
     /// The empty store.
     pub fn new(settings: Settings) -> Self {
         Self {
-            head: Head::new(settings.chunk_span_ms()),
+            head: Head::new(Retention::new(&settings)),
+            exemplars: RwLock::new(Exemplars::new(settings.exemplars_max)),
             settings,
             totals: Mutex::default(),
             counters: Counters::default(),
@@ -81,8 +85,10 @@ impl Writer {
         let (totals_before, newest_before) = (self.totals.clone(), self.admission.newest());
         let mut commits = Vec::with_capacity(group.len());
         let mut answers = Vec::with_capacity(group.len());
+        let mut exemplars = Vec::new();
         for (mut batch, answer) in group {
             let refused_by_receiver = std::mem::take(&mut batch.refused);
+            exemplars.append(&mut batch.exemplars);
             let is_empty = batch.points.is_empty() && batch.metadata.is_empty() && refused_by_receiver.is_empty();
             let (commit, receipt) = self.admission.admit(batch, &self.shared.head);
             self.totals.add(&receipt, &refused_by_receiver);
@@ -106,6 +112,11 @@ impl Writer {
         counters.series_created.add(commits.iter().map(|commit| commit.new_series.len() as u64).sum());
         counters.commits.add(commits.len() as u64);
         self.shared.head.apply(commits);
+        if !exemplars.is_empty() {
+            let taken = self.shared.exemplars.write().add(exemplars);
+            counters.exemplars_stored.add(taken.stored);
+            counters.exemplars_dropped.add(taken.dropped);
+        }
         *self.shared.totals.lock() = self.totals.clone();
         self.publish_size();
         for (answer, receipt) in answers {
@@ -116,7 +127,7 @@ impl Writer {
     /// Drops what the retention has passed; gives a checkpoint to write where the log has grown enough.
     pub fn maintain(&mut self, now: TimestampMs) -> Option<CheckpointJob> {
         self.admission.set_now(now);
-        let dropped = self.shared.head.drop_before(now.plus_ms(-self.shared.settings.retention_ms));
+        let dropped = self.shared.head.drop_old(now);
         self.admission.forget(&dropped);
         self.shared.counters.series_dropped.add(dropped.len() as u64);
         self.publish_size();

@@ -1,118 +1,510 @@
 //! Headroom over a store that holds known signals: every number can be worked out by hand.
 
-use rivetwatch::capacity::{self, Config, Facts, LimitSource, Report};
-use rivetwatch::model::{Labels, METRIC_NAME, TimestampMs, Value};
+use rivetwatch::capacity::{
+    self, CPU_FORECAST, Config, Facts, Kind, LimitSource, REPLICAS_FORECAST, Report, Row, USED, WhatIf,
+};
+use rivetwatch::model::{HumanDuration, Labels, METRIC_NAME, TimestampMs, Value};
 use rivetwatch::promql::Engine;
 use rivetwatch::storage::{Append, Batch, Point};
-use rivetwatch::tsdb::{Settings, Tsdb};
+use rivetwatch::tsdb::{self, Settings, Tsdb};
 
-const NOW: TimestampMs = TimestampMs(1_795_419_600_000);
+/// A Sunday noon, aligned to ten minutes.
+pub const NOW: TimestampMs = TimestampMs(1_795_419_600_000);
+const MINUTE_MS: i64 = 60_000;
+
+type Pairs<'a> = &'a [(&'a str, &'a str)];
 
 /// Name, labels, and the value at each minute.
-type Series<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a dyn Fn(i64) -> f64);
+type Series<'a> = (&'a str, Pairs<'a>, &'a dyn Fn(i64) -> f64);
 
-/// A store with one sample of each series at `NOW`, or a line of samples up to it.
+const ENGINE: Pairs<'static> = &[("job", "rivet"), ("instance", "a")];
+const POOL: Pairs<'static> = &[("job", "rivet"), ("pool_name", "default")];
+
+/// A store that keeps nine days.
+pub fn empty_store() -> Tsdb {
+    let config = tsdb::Config { retention: HumanDuration::secs(9 * 86_400), ..tsdb::Config::default() };
+    Tsdb::in_memory(Settings::new(None, &config, &tsdb::WalConfig::default(), &tsdb::LimitsConfig::default()))
+}
+
+pub fn commit(store: &Tsdb, t: TimestampMs, points: Vec<(Labels, f64)>) {
+    let point = |(labels, value)| Point { labels, t, value: Value::Float(value) };
+    let points = points.into_iter().map(point).collect();
+    store.commit(Batch { points, ..Batch::default() }).wait().unwrap();
+}
+
+pub fn labels(name: &str, pairs: &[(&str, &str)]) -> Labels {
+    Labels::from_pairs(pairs.iter().copied().chain([(METRIC_NAME, name)]))
+}
+
+/// A store with a line of samples of each series up to `NOW`, one a minute.
 fn store(series: &[Series<'_>], minutes: i64) -> Tsdb {
-    let store = Tsdb::in_memory(Settings::default());
+    let store = empty_store();
     for minute in (0..=minutes).rev() {
-        let t = NOW.plus_ms(-minute * 60_000);
-        let point = |(name, labels, value): &Series<'_>| Point {
-            labels: Labels::from_pairs(labels.iter().copied().chain([(METRIC_NAME, *name)])),
-            t,
-            value: Value::Float(value(minutes - minute)),
-        };
-        let points = series.iter().map(point).collect();
-        store.commit(Batch { points, ..Batch::default() }).wait().unwrap();
+        let points = series.iter().map(|(name, pairs, value)| (labels(name, pairs), value(minutes - minute))).collect();
+        commit(&store, NOW.plus_ms(-minute * MINUTE_MS), points);
     }
     store
 }
 
-fn report(store: &Tsdb, config: &str, backend: Option<&str>) -> Report {
+pub fn report_with(store: &Tsdb, config: &str, backend: Option<&str>, what_if: Option<&str>) -> Report {
     let config: Config = serde_saphyr::from_str(config).unwrap();
-    let facts = Facts { backend: backend.map(str::to_owned) };
-    capacity::evaluate(NOW, store, &Engine::default(), &config, &facts).unwrap()
+    let facts = Facts { backend: backend.map(str::to_owned), autoscaler: None };
+    let assumed = what_if.map(|text| WhatIf::parse(text).unwrap());
+    capacity::evaluate(NOW, store, &Engine::default(), &config, &facts, assumed.as_ref()).unwrap()
 }
 
-fn row<'a>(report: &'a Report, resource: &str) -> &'a capacity::Row {
-    report.rows.iter().find(|row| row.resource == resource).unwrap_or_else(|| panic!("{resource} in {report:#?}"))
+fn report(store: &Tsdb, config: &str, backend: Option<&str>) -> Report {
+    report_with(store, config, backend, None)
+}
+
+fn row(report: &Report, kind: Kind) -> &Row {
+    report.rows.iter().find(|row| row.kind == kind).unwrap_or_else(|| panic!("{kind:?} in {report:#?}"))
 }
 
 #[test]
-fn cpu_headroom_counts_to_the_target_of_the_request_and_names_when_it_is_full() {
-    let engine: &[(&str, &str)] = &[("job", "rivet"), ("instance", "a")];
+fn cpu_headroom_counts_to_the_target_of_the_request() {
     let store = store(
         &[
-            ("rivet:cpu_usage:cores", engine, &|minute| 0.5 + 0.01 * minute as f64),
-            ("rivet:cpu_request:cores", engine, &|_| 2.0),
-            ("rivet:cpu_limit:cores", engine, &|_| 3.0),
+            ("rivet:cpu_usage:cores", ENGINE, &|minute| 0.5 + 0.01 * minute as f64),
+            ("rivet:cpu_request:cores", ENGINE, &|_| 2.0),
+            ("rivet:cpu_limit:cores", ENGINE, &|_| 3.0),
         ],
         30,
     );
     let report = report(&store, "{}", None);
-    let target = row(&report, "cpu to 70 % of request");
-    assert_eq!((target.used, target.limit), (Some(0.8), Some(1.4)));
-    // 0.6 cores at 0.01 a minute.
-    assert!((target.time_to_full_seconds.unwrap() - 3600.0).abs() < 1.0, "{target:?}");
-    assert_eq!(row(&report, "cpu to limit").limit, Some(3.0));
+    let target = row(&report, Kind::CpuTarget);
+    assert_eq!((target.resource.as_str(), target.used, target.limit), ("cpu to 70 % of request", Some(0.8), Some(1.4)));
+    let shedding = row(&report, Kind::CpuShedding);
+    assert!((shedding.limit.unwrap() - 2.1).abs() < 1e-9, "70 % of 3 cores: {shedding:?}");
+    assert_eq!(row(&report, Kind::CpuLimit).limit, Some(3.0));
     let scaling = &report.autoscaling[0];
     assert_eq!((scaling.replicas, scaling.wanted_replicas), (1, 1));
-    assert_eq!(report.binding.as_ref().map(|b| b.resource.as_str()), Some("cpu to 70 % of request"));
+    assert_eq!(report.binding.as_ref().map(|b| b.kind), Some(Kind::CpuTarget));
     let names: Vec<_> = capacity::points(&report).iter().map(|p| p.labels.metric_name().to_owned()).collect();
-    assert!(names.contains(&"rivet:headroom:ratio".to_owned()), "{names:?}");
-    assert!(names.contains(&"rivet:headroom:time_to_full_seconds".to_owned()), "{names:?}");
+    for name in ["rivet:headroom:ratio", USED, "rivet:headroom:binding_ratio", "rivet:headroom:twin_replicas"] {
+        assert!(names.contains(&name.to_owned()), "{name} in {names:?}");
+    }
 }
 
 #[test]
 fn what_nobody_stated_is_unknown_and_never_headroom() {
-    let engine: &[(&str, &str)] = &[("job", "rivet"), ("instance", "a")];
-    let pool: &[(&str, &str)] = &[("job", "rivet"), ("pool_name", "default")];
     let store = store(
         &[
-            ("rivet:memory_usage:bytes", engine, &|_| 1e9),
-            ("rivet:actor_start_request:rate", pool, &|_| 13.0),
-            ("rivet:actor_demand:rate", engine, &|_| 1.0),
+            ("rivet:memory_usage:bytes", ENGINE, &|_| 1e9),
+            ("rivet:actor_start_request:rate", POOL, &|_| 13.0),
+            ("rivet:actor_demand:rate", ENGINE, &|_| 1.0),
+            ("rivet:guard_request:rate1m", ENGINE, &|_| 5.0),
         ],
         5,
     );
     let report = report(&store, "{}", None);
     assert!(report.binding.is_none(), "{report:#?}");
-    assert!(capacity::points(&report).is_empty());
-    let memory = row(&report, "memory to limit");
+    assert!(report.advice.is_empty(), "{:#?}", report.advice);
+    let of_headroom = |name: &str| name.starts_with("rivet:headroom:") && name.contains("ratio");
+    assert!(capacity::points(&report).iter().all(|p| !of_headroom(p.labels.metric_name())));
+    let memory = row(&report, Kind::MemoryLimit);
     assert_eq!((memory.used, memory.limit, memory.limit_source), (Some(1e9), None, LimitSource::Unknown));
+    // The guard's limit is known, but not how many addresses share the requests.
+    let guard = row(&report, Kind::GuardRequests);
+    assert_eq!((guard.used, guard.limit_source, guard.headroom_ratio), (None, LimitSource::Fixed, None));
+    assert!(guard.note.contains("capacity.client_addresses"), "{}", guard.note);
     let json = serde_json::to_value(&report).unwrap();
-    assert!(json["rows"].as_array().unwrap().iter().all(|row| row["limit"] == "unknown"), "{json:#}");
+    assert!(json["rows"].as_array().unwrap().iter().all(|row| row["headroom_ratio"] == "unknown"), "{json:#}");
 }
 
 #[test]
 fn the_only_pool_has_all_running_actors() {
-    let engine: &[(&str, &str)] = &[("job", "rivet")];
-    let store = store(&[("rivet:actors_running:count", engine, &|_| 17.0)], 5);
+    let store = store(&[("rivet:actors_running:count", &[("job", "rivet")], &|_| 17.0)], 5);
     let report = report(&store, "actor_hosts: [{pool: default, concurrency: 100}]", None);
-    assert_eq!(row(&report, "running actors on the platform").used, Some(17.0));
+    assert_eq!(row(&report, Kind::PlatformConcurrency).used, Some(17.0));
 }
 
 #[test]
 fn a_rate_limit_is_held_against_demand_and_load_apart() {
-    let engine: &[(&str, &str)] = &[("job", "rivet"), ("instance", "a")];
-    let pool: &[(&str, &str)] = &[("job", "rivet"), ("pool_name", "default")];
     let store = store(
         &[
-            ("rivet:actor_demand:rate", engine, &|_| 1.0),
-            ("rivet:actor_start_request:rate", pool, &|_| 13.0),
-            ("rivet:actors_running:count", pool, &|_| 900.0),
-            ("rivet_pool_max_concurrent_actors", pool, &|_| 1000.0),
+            ("rivet:actor_demand:rate", ENGINE, &|_| 1.0),
+            ("rivet:actor_start_request:rate", POOL, &|_| 13.0),
+            ("rivet:pool_running:count", POOL, &|_| 900.0),
+            ("rivet:pool_limit:count", POOL, &|_| 1000.0),
+            ("rivet:actors_running:count", &[("job", "rivet")], &|_| 900.0),
         ],
         5,
     );
     let config = "actor_hosts: [{pool: default, rate_limit: 120/m, egress_ips: 2, concurrency: 950}]";
     let report = report(&store, config, Some("postgres"));
-    // Two addresses at two a second each; a storm of retries is load, not demand.
-    let demand = row(&report, "actor demand (creates + wakes)");
+    // Two addresses at two a second each; a storm of retries is load, not demand, and binds nothing.
+    let demand = row(&report, Kind::ActorDemand);
     assert_eq!((demand.used, demand.limit, demand.headroom_ratio), (Some(1.0), Some(4.0), Some(0.75)));
-    let load = row(&report, "actor start requests (load, with retries)");
+    let load = row(&report, Kind::ActorLoad);
     assert_eq!(load.headroom_ratio, Some(1.0 - 13.0 / 4.0));
-    assert_eq!(row(&report, "running actors").limit, Some(1000.0));
-    assert_eq!(row(&report, "running actors on the platform").limit, Some(950.0));
-    let guide = row(&report, "running actors for the backend");
+    assert_eq!(load.note, "12.0 a second more than is wanted: retries");
+    assert_eq!(row(&report, Kind::PoolConcurrency).limit, Some(1000.0));
+    assert_eq!(row(&report, Kind::PlatformConcurrency).limit, Some(950.0));
+    assert_eq!(report.binding.as_ref().map(|b| b.kind), Some(Kind::PlatformConcurrency));
+    let guide = row(&report, Kind::BackendActors);
     assert_eq!((guide.limit, guide.limit_source), (Some(1000.0), LimitSource::Guide));
+    let concurrency: Vec<_> = report.advice.iter().filter(|a| a.kind == Kind::PlatformConcurrency).collect();
+    assert_eq!(concurrency[0].arithmetic, "the engine places up to 1000, the platform runs 950");
+}
+
+#[test]
+fn figures_that_the_platform_sends_win_and_are_marked_measured() {
+    let store = store(
+        &[
+            ("rivet:actor_demand:rate", ENGINE, &|_| 1.0),
+            ("rivet:actor_start_request:rate", POOL, &|_| 1.0),
+            ("rivet:host_rate_limit:rate", &[("job", "cloud"), ("pool_name", "default")], &|_| 8.0),
+            ("rivet:host_concurrency_limit:count", &[("job", "cloud"), ("pool_name", "default")], &|_| 300.0),
+        ],
+        5,
+    );
+    let report = report(&store, "actor_hosts: [{pool: default, rate_limit: 2, concurrency: 50}]", None);
+    let demand = row(&report, Kind::ActorDemand);
+    assert_eq!((demand.limit, demand.limit_source), (Some(8.0), LimitSource::Measured));
+    let platform = row(&report, Kind::PlatformConcurrency);
+    assert_eq!((platform.limit, platform.limit_source), (Some(300.0), LimitSource::Measured));
+}
+
+#[test]
+fn advice_on_a_rate_comes_from_a_day_of_demand_or_from_a_peak_over_the_limit() {
+    let config = "actor_hosts: [{pool: default, rate_limit: 120/m}]";
+    let of_rate = |report: &Report| report.advice.iter().find(|a| a.kind == Kind::ActorDemand).cloned();
+    // Three a second against two: over the limit now, so that five minutes are enough to say so.
+    let over = store(
+        &[("rivet:actor_demand:rate1m", ENGINE, &|_| 3.0), ("rivet:actor_start_request:rate1m", POOL, &|_| 40.0)],
+        5,
+    );
+    let advice = of_rate(&report(&over, config, None)).unwrap();
+    assert_eq!(advice.advice, "ask the platform of pool default for 270 starts a minute per address");
+    assert_eq!(
+        advice.arithmetic,
+        "peak demand of what was seen so far 3 a second × 1.5 = 4.5 a second × 60 = 270 a minute; now 120 a minute"
+    );
+    // One and a half a second would need 135 a minute, but half an hour does not show a day.
+    let short = store(&[("rivet:actor_demand:rate1m", ENGINE, &|_| 1.5)], 30);
+    assert_eq!(of_rate(&report(&short, config, None)), None);
+    // With a day of history its peak counts: 1.6 × 1.5 is more than two.
+    let key: Pairs<'_> = &[("job", "rivet"), ("pool_name", "default"), ("kind", "actor_demand")];
+    let day = empty_store();
+    for slot in 0..150i64 {
+        let demand = if slot == 100 { 1.6 } else { 0.2 };
+        let t = NOW.plus_ms((slot - 150) * 10 * MINUTE_MS + MINUTE_MS);
+        commit(&day, t, vec![(labels(USED, key), demand)]);
+    }
+    commit(
+        &day,
+        NOW,
+        vec![(labels("rivet:actor_demand:rate1m", ENGINE), 0.2), (labels("rivet:pool_running:count", POOL), 1.0)],
+    );
+    let advice = of_rate(&report(&day, config, None)).unwrap();
+    assert_eq!(
+        advice.arithmetic,
+        "peak demand of the last day 1.6 a second × 1.5 = 2.4 a second × 60 = 144 a minute; now 120 a minute"
+    );
+    // A limit that is large enough needs no word.
+    assert_eq!(of_rate(&report(&day, "actor_hosts: [{pool: default, rate_limit: 150/m}]", None)), None);
+    // Over two addresses each needs half.
+    let two = of_rate(&report(&day, "actor_hosts: [{pool: default, rate_limit: 60/m, egress_ips: 2}]", None)).unwrap();
+    assert!(two.arithmetic.contains("× 1.5 ÷ 2 addresses = 1.2 a second"), "{}", two.arithmetic);
+}
+
+#[test]
+fn the_shipped_manifests_break_at_eight_replicas() {
+    let place: Pairs<'_> = &[("namespace", "rivet")];
+    let engine = |instance| [("namespace", "rivet"), ("job", "rivet"), ("instance", instance)];
+    let (a, b) = (engine("a"), engine("b"));
+    let store = store(
+        &[
+            ("rivet:engine_up:bool", &a, &|_| 1.0),
+            ("rivet:engine_up:bool", &b, &|_| 1.0),
+            ("rivet:cpu_usage:cores", &a, &|_| 0.5),
+            ("rivet:cpu_usage:cores", &b, &|_| 0.5),
+            ("rivet:cpu_request:cores", &a, &|_| 2.0),
+            ("rivet:cpu_request:cores", &b, &|_| 2.0),
+            ("rivet:autoscaler_replicas_minimum:count", place, &|_| 2.0),
+            ("rivet:autoscaler_replicas_limit:count", place, &|_| 10.0),
+            ("rivet:autoscaler_replicas:count", place, &|_| 2.0),
+            ("rivet:cpu_target:ratio", place, &|_| 0.6),
+            ("rivet:memory_target:ratio", place, &|_| 0.8),
+        ],
+        15,
+    );
+    let report = report(&store, "postgres: {max_connections: 500, pubsub: false}", Some("postgres"));
+    let now = row(&report, Kind::PostgresConnections);
+    assert_eq!((now.used, now.limit, now.limit_source), (Some(128.0), Some(497.0), LimitSource::Configured));
+    let maximum = row(&report, Kind::PostgresConnectionsMaximum);
+    assert_eq!(maximum.used, Some(640.0));
+    assert_eq!(maximum.note, "enough for 7 engines: breaks at 8");
+    let advice = report.advice.iter().find(|a| a.kind == Kind::PostgresConnectionsMaximum).unwrap();
+    assert_eq!(advice.advice, "set `maxReplicas` to 7, or `max_connections` of Postgres to 643");
+    assert_eq!(
+        advice.arithmetic,
+        "10 replicas × 64 connections = 640; 500 − 3 reserved or taken by others = 497; 497 ÷ 64 = 7.76, so 7 engines"
+    );
+    // What CPU may grow to is what the database carries: 7 × 0.6 × 2 cores.
+    let cpu = row(&report, Kind::CpuMaximum);
+    assert!((cpu.limit.unwrap() - 8.4).abs() < 1e-9, "{cpu:?}");
+    assert!(cpu.note.contains("Postgres connections"), "{}", cpu.note);
+    let autoscaler = &report.autoscalers[0];
+    assert_eq!((autoscaler.max_replicas, autoscaler.most_replicas, autoscaler.min_replicas), (Some(10), Some(7), 2));
+    // Twice the connections where nobody says that pubsub does not go over Postgres.
+    let unsaid = self::report(&store, "postgres: {max_connections: 500}", Some("postgres"));
+    assert_eq!(unsaid.autoscalers[0].most_replicas, Some(3));
+    assert!(row(&unsaid, Kind::PostgresConnections).note.contains("capacity.postgres.pubsub"));
+    // Unset is unknown.
+    let unknown = self::report(&store, "{}", Some("postgres"));
+    assert_eq!(row(&unknown, Kind::PostgresConnections).headroom_ratio, None);
+}
+
+#[test]
+fn the_guard_counts_by_address() {
+    let of = |addresses: f64, refused: f64| {
+        let store = store(
+            &[
+                ("rivet:engine_up:bool", ENGINE, &|_| 1.0),
+                ("rivet:guard_request:rate1m", ENGINE, &|_| 100.0),
+                ("rivet:guard_in_flight:count", ENGINE, &|_| 1000.0),
+                ("rivet:guard_clients:count", ENGINE, &|_| addresses),
+                ("rivet:guard_refused:rate", ENGINE, &|_| refused),
+            ],
+            5,
+        );
+        report(&store, "{}", None)
+    };
+    // 6,000 a minute of 10,000, and 1,000 in flight of 2,000.
+    let one = of(1.0, 0.0);
+    assert!((row(&one, Kind::GuardRequests).headroom_ratio.unwrap() - 0.4).abs() < 1e-9);
+    assert_eq!(row(&one, Kind::GuardInFlight).headroom_ratio, Some(0.5));
+    assert_eq!(one.binding.as_ref().map(|b| b.kind), Some(Kind::GuardRequests));
+    // A mean over many is no promise for the busiest.
+    let many = of(50.0, 0.0);
+    assert_eq!(row(&many, Kind::GuardRequests).used, Some(120.0));
+    assert!(many.binding.is_none(), "{:?}", many.binding);
+    // A refusal is proof.
+    let refusing = of(50.0, 2.0);
+    assert_eq!(row(&refusing, Kind::GuardRequests).headroom_ratio, Some(0.0));
+    assert!(refusing.advice.iter().any(|a| a.advice.contains("x-forwarded-for")), "{:?}", refusing.advice);
+}
+
+#[test]
+fn what_was_recorded_comes_back_as_peaks_with_the_time_since_when() {
+    let store = empty_store();
+    for minute in 0..=40i64 {
+        let t = NOW.plus_ms((minute - 40) * MINUTE_MS);
+        let used = if minute == 10 { 1.2 } else { 0.5 };
+        let series = [("rivet:cpu_usage:cores", used), ("rivet:cpu_request:cores", 2.0)];
+        commit(&store, t, series.iter().map(|(name, v)| (labels(name, ENGINE), *v)).collect());
+        let config = Config::default();
+        let told = capacity::evaluate(t, &store, &Engine::default(), &config, &Facts::default(), None).unwrap();
+        store.commit(Batch { points: capacity::points(&told), ..Batch::default() }).wait().unwrap();
+    }
+    let report = report(&store, "{}", None);
+    let cpu = row(&report, Kind::CpuTarget);
+    assert_eq!((cpu.peaks.minute, cpu.peaks.ten_minutes, cpu.peaks.day), (Some(0.5), Some(0.5), Some(1.2)));
+    assert_eq!(cpu.peaks.since, Some(NOW.plus_ms(-40 * MINUTE_MS)));
+    assert_eq!(report.history_since, Some(NOW.plus_ms(-40 * MINUTE_MS)));
+    let at_peak = cpu.headroom_at_peak_ratio.unwrap();
+    assert!((at_peak - (1.0 - 1.2 / 1.4)).abs() < 1e-9, "{at_peak}");
+    let binding = report.binding.unwrap();
+    assert!((binding.headroom_at_peak_ratio - at_peak).abs() < 1e-9 && binding.headroom_ratio > 0.6, "{binding:?}");
+}
+
+/// A store with eight days of CPU that follows the day and grows 3 % a day, and the signals of now.
+fn grown(growth: f64) -> Tsdb {
+    let store = empty_store();
+    let of = |kind| [("namespace", "rivet"), ("job", "rivet"), ("kind", kind)];
+    for slot in 0..8 * 144i64 {
+        let day = slot as f64 / 144.0;
+        let cores = 2.0 * (1.0 + growth * day) * (1.0 + 0.4 * (std::f64::consts::TAU * day).sin());
+        let t = NOW.plus_ms((slot - 8 * 144) * 10 * MINUTE_MS + 5 * MINUTE_MS);
+        let points = vec![(labels(USED, &of("cpu_target")), cores), (labels(USED, &of("cpu_maximum")), cores)];
+        commit(&store, t, points);
+    }
+    let place: Pairs<'_> = &[("namespace", "rivet")];
+    let engine: Pairs<'_> = &[("namespace", "rivet"), ("job", "rivet"), ("instance", "a")];
+    for minute in (0..=15).rev() {
+        let series: &[(&str, Pairs<'_>, f64)] = &[
+            ("rivet:cpu_usage:cores", engine, 2.0 * (1.0 + growth * 8.0)),
+            ("rivet:cpu_request:cores", engine, 2.0),
+            ("rivet:autoscaler_replicas_minimum:count", place, 1.0),
+            ("rivet:autoscaler_replicas_limit:count", place, 3.0),
+            ("rivet:autoscaler_replicas:count", place, 1.0),
+            ("rivet:cpu_target:ratio", place, 0.7),
+        ];
+        let t = NOW.plus_ms(-minute * MINUTE_MS);
+        commit(&store, t, series.iter().map(|(name, of, v)| (labels(name, of), *v)).collect());
+    }
+    store
+}
+
+#[test]
+fn a_week_and_a_day_tell_when_the_maximum_binds_and_what_the_day_will_want() {
+    let report = report(&grown(0.03), "{}", None);
+    let maximum = row(&report, Kind::CpuMaximum);
+    // Three replicas at 70 % of two cores; the peak is 1.4 × 2 × (1 + 0.03 d), which is 4.2 at d = 16.7, 8.7 days from now.
+    assert_eq!(maximum.resource, "cpu to 70 % at 3 replicas");
+    assert!((maximum.limit.unwrap() - 4.2).abs() < 1e-9);
+    let outlook = maximum.outlook.unwrap_or_else(|| panic!("{maximum:#?}"));
+    let days = outlook.seconds / 86_400.0;
+    assert!((7.0..10.5).contains(&days), "{days} days: {outlook:?}");
+    assert!(outlook.earliest_seconds <= outlook.seconds, "{outlook:?}");
+    let autoscaler = &report.autoscalers[0];
+    // Now 2.48 cores over 2 cores are 124 % of 70 %: 1.77, 2 replicas. At the day's crest about 3.5 cores, 3 replicas.
+    assert_eq!((autoscaler.replicas, autoscaler.wanted_replicas), (1, Some(2)));
+    assert_eq!(autoscaler.peak_replicas, Some(3));
+    let ahead: Vec<_> = autoscaler.ahead.iter().map(|a| (a.hours, a.replicas)).collect();
+    assert_eq!(ahead[1], (6, Some(3)), "{ahead:?}");
+    assert!(ahead[2].1.is_some(), "{ahead:?}");
+    // The history of the first report has no forecast of an hour ago yet.
+    assert!(autoscaler.forecast_errors.is_empty());
+    let names: Vec<_> = capacity::points(&report).iter().map(|p| p.labels.metric_name().to_owned()).collect();
+    assert!(names.iter().any(|n| n == CPU_FORECAST) && names.iter().any(|n| n == REPLICAS_FORECAST), "{names:?}");
+}
+
+#[test]
+fn a_load_that_does_not_grow_gets_no_advice() {
+    let report = report(&grown(0.0), "{}", None);
+    let maximum = row(&report, Kind::CpuMaximum);
+    assert_eq!((maximum.outlook, maximum.time_to_full_seconds), (None, None), "{maximum:?}");
+    assert!(maximum.no_outlook.is_some());
+}
+
+#[test]
+fn the_forecast_of_an_hour_ago_is_held_against_now() {
+    let store = grown(0.0);
+    let of: Pairs<'_> = &[("namespace", "rivet"), ("job", "rivet")];
+    for minute in [62, 61, 60] {
+        let t = NOW.plus_ms(-minute * MINUTE_MS);
+        // One replica and 5 cores were expected; 2 are wanted and 2 cores (the last ten minutes' highest) used.
+        commit(&store, t, vec![(labels(CPU_FORECAST, of), 5.0), (labels(REPLICAS_FORECAST, of), 1.0)]);
+    }
+    commit(&store, NOW, vec![(labels(USED, &[("namespace", "rivet"), ("job", "rivet"), ("kind", "cpu_target")]), 2.0)]);
+    let report = report(&store, "{}", None);
+    let errors = &report.autoscalers[0].forecast_errors;
+    let of = |name: &str| errors.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("{errors:?}")).1;
+    assert!((of("cpu") - 1.5).abs() < 0.02, "{errors:?}");
+    assert_eq!(of("replicas"), 1.0);
+    let errors: Vec<_> = capacity::points(&report)
+        .into_iter()
+        .filter(|p| p.labels.metric_name() == "rivet:headroom:forecast_error")
+        .collect();
+    assert_eq!(errors.len(), 2);
+}
+
+#[test]
+fn assumptions_change_what_they_name_and_nothing_else() {
+    let report = report_with(&grown(0.0), "actor_hosts: []", None, Some("replicas=4,traffic=2x,target.cpu=60%"));
+    let then = report.what_if.as_ref().unwrap();
+    assert_eq!(then.assumed.len(), 3, "{:?}", then.assumed);
+    let target = then.report.rows.iter().find(|r| r.kind == Kind::CpuTarget).unwrap();
+    // Twice 2 cores on four engines of two: 60 % of 8 cores.
+    assert_eq!((target.used, target.resource.as_str()), (Some(4.0), "cpu to 60 % of request"));
+    assert!((target.limit.unwrap() - 4.8).abs() < 1e-9, "{target:?}");
+    // Three are the maximum; 4 cores on three engines of two are 66 %, and 66 / 60 = 1.1 is within the tolerance.
+    let autoscaler = &then.report.autoscalers[0];
+    assert_eq!((autoscaler.replicas, autoscaler.wanted_replicas, autoscaler.unbounded_replicas), (4, Some(3), Some(3)));
+    assert_eq!(row(&report, Kind::CpuTarget).used, Some(2.0), "the present is untouched");
+    // The highest of the day was 2.8 cores, which is 5.6 then.
+    assert!((target.peaks.day.unwrap() - 5.6).abs() < 0.01, "{:?}", target.peaks);
+}
+
+#[test]
+fn pods_that_kubernetes_knows_count_as_the_autoscaler_counts_them() {
+    let place: Pairs<'_> = &[("namespace", "rivet")];
+    let engine = |pod| [("namespace", "rivet"), ("job", "rivet"), ("instance", pod), ("pod", pod)];
+    let phase = |pod, phase| [("namespace", "rivet"), ("pod", pod), ("phase", phase)];
+    let (a, b) = (engine("a"), engine("b"));
+    let pending = phase("c", "Pending");
+    let long_ago = NOW.as_secs_f64() - 86_400.0;
+    let mut series: Vec<Series<'_>> = Vec::new();
+    let (pa, pb) = (phase("a", "Running"), phase("b", "Running"));
+    for (engine, running) in [(&a, &pa), (&b, &pb)] {
+        series.push(("rivet:cpu_usage:cores", engine, &|_| 1.8));
+        series.push(("rivet:cpu_request:cores", engine, &|_| 2.0));
+        series.push(("rivet:engine_pod_phase:info", running, &|_| 1.0));
+        series.push(("rivet:engine_pod_ready:bool", &running[..2], &|_| 1.0));
+    }
+    let times = [&pa, &pb].map(|pod| ("rivet:engine_pod_start_time:seconds", &pod[..2]));
+    let started = move |_: i64| long_ago;
+    for (name, of) in times {
+        series.push((name, of, &started));
+        series.push(("rivet:engine_pod_ready_time:seconds", of, &started));
+    }
+    series.push(("rivet:engine_pod_phase:info", &pending, &|_| 1.0));
+    series.push(("rivet:autoscaler_replicas:count", place, &|_| 3.0));
+    series.push(("rivet:autoscaler_replicas_limit:count", place, &|_| 10.0));
+    series.push(("rivet:cpu_target:ratio", place, &|_| 0.5));
+    series.push(("rivet:autoscaler_replicas_wanted:count", place, &|_| 5.0));
+    let report = report(&store(&series, 10), "{}", None);
+    let autoscaler = &report.autoscalers[0];
+    // 2 at 90 % and one pending as idle: 180 / 3 = 60 %; 60 / 50 × 3 = 3.6, 4. Without Kubernetes' view it would be 90 / 50 × 2.
+    assert_eq!((autoscaler.wanted_replicas, autoscaler.unbounded_replicas), (Some(4), Some(4)), "{autoscaler:#?}");
+    assert!(autoscaler.notes.iter().any(|n| n == "approximate: usage over 2 m"), "{:?}", autoscaler.notes);
+    assert_eq!((autoscaler.kubernetes_replicas, autoscaler.difference()), (Some(5), Some(-1.0)));
+}
+
+#[test]
+fn behaviour_comes_from_the_configuration_and_bounds_from_kubernetes() {
+    let place: Pairs<'_> = &[("namespace", "rivet")];
+    let engine: Pairs<'_> = &[("namespace", "rivet"), ("job", "rivet"), ("instance", "a")];
+    let store = store(
+        &[
+            ("rivet:cpu_usage:cores", engine, &|_| 5.0),
+            ("rivet:cpu_request:cores", engine, &|_| 1.0),
+            ("rivet:autoscaler_replicas:count", place, &|_| 1.0),
+            ("rivet:autoscaler_replicas_limit:count", place, &|_| 8.0),
+            ("rivet:cpu_target:ratio", place, &|_| 0.5),
+        ],
+        10,
+    );
+    let config = "autoscaler: {spec: {maxReplicas: 30, behavior: {scaleUp: {policies: [{type: Pods, value: 1, periodSeconds: 60}]}}}}";
+    let report = report(&store, config, None);
+    let autoscaler = &report.autoscalers[0];
+    // 500 / 50 × 1 = 10 are asked for, 8 allowed, one more at a time.
+    assert_eq!(
+        (autoscaler.max_replicas, autoscaler.unbounded_replicas, autoscaler.wanted_replicas),
+        (Some(8), Some(10), Some(2))
+    );
+}
+
+#[test]
+fn odd_figures_are_no_figures() {
+    let store = store(
+        &[
+            ("rivet:cpu_usage:cores", ENGINE, &|_| f64::NAN),
+            ("rivet:memory_usage:bytes", ENGINE, &|_| 1e9),
+            ("rivet:memory_request:bytes", ENGINE, &|_| 0.0),
+            ("rivet:memory_limit:bytes", ENGINE, &|_| f64::INFINITY),
+            ("rivet:pool_limit:count", POOL, &|_| 0.0),
+            ("rivet:autoscaler_replicas_limit:count", &[], &|_| -3.0),
+        ],
+        5,
+    );
+    let report = report(&store, "{}", Some("postgres"));
+    assert!(report.rows.iter().all(|r| r.headroom_ratio.is_none_or(f64::is_finite)), "{report:#?}");
+    assert_eq!(row(&report, Kind::MemoryLimit).limit, None);
+    assert_eq!(row(&report, Kind::PoolConcurrency).limit, None);
+    serde_json::to_string(&report).unwrap();
+}
+
+#[test]
+fn ten_thousand_engines_are_reported_by_the_fullest() {
+    let store = empty_store();
+    for minute in (0..=8).rev() {
+        let mut points = Vec::new();
+        for n in 0..10_000 {
+            let name = format!("engine-{n}");
+            let of = [("job", "rivet"), ("instance", name.as_str())];
+            points.push((labels("rivet:cpu_usage:cores", &of), 0.5 + f64::from(n) / 10_000.0));
+            points.push((labels("rivet:cpu_request:cores", &of), 2.0));
+            points.push((labels("rivet:cpu_limit:cores", &of), 3.0));
+        }
+        commit(&store, NOW.plus_ms(-minute * MINUTE_MS), points);
+    }
+    let report = report(&store, "{}", None);
+    assert!(report.rows.len() < 100, "{}", report.rows.len());
+    let shedding = row(&report, Kind::CpuShedding);
+    assert_eq!((shedding.subject.as_str(), shedding.note.as_str()), ("engine-9999", "the fullest 20 of 10000"));
+    assert_eq!(report.autoscalers[0].replicas, 10_000);
 }

@@ -105,3 +105,20 @@ fn the_documented_receivers_are_valid() {
     assert_eq!(config.notify.receivers.len(), 5);
     rivetwatch::app::notify_settings(&config).unwrap();
 }
+
+#[test]
+fn a_broken_sidecar_keeps_every_section_that_is_right() {
+    use rivetwatch::config::{Config, Role};
+    let text = "role: sidecar\nstorage: {retenshun: 1h}\nforward: {otlp: {endpoint: 'http://gateway:4317'}}\n\
+                receive: {retire_on_stop: true}\nrules: {interval: 1ms}\n";
+    let env = [("RIVETWATCH__DEPLOYMENT", "eu"), ("RIVETWATCH__API__LISTEN", "nowhere"), ("HOME", "/root")];
+    let env = env.map(|(n, v)| (n.to_owned(), v.to_owned()));
+    let config = Config::of_broken_sidecar(text, &env);
+    assert_eq!(config.role, Role::Sidecar);
+    assert_eq!(config.forward.otlp.map(|o| o.endpoint).as_deref(), Some("http://gateway:4317"));
+    assert!(config.receive.retire_on_stop);
+    assert_eq!((config.deployment.as_str(), config.api.listen.port()), ("eu", 6440));
+    assert_eq!(config.rules.interval, Config::default().rules.interval);
+    let nothing = Config::of_broken_sidecar("role: sidecar\n\tforward:", &[]);
+    assert!(nothing.role == Role::Sidecar && nothing.forward.otlp.is_none());
+}

@@ -202,7 +202,21 @@ fn units_are_grafanas() {
 }
 
 /// Series that are fed in as they are: by Prometheus itself, or by the agent from its configuration and capacity report.
-const FED_IN: [&str; 3] = ["ALERTS", "rivet_config_actor_host_rate_limit", "rivet:headroom:ratio"];
+const FED_IN: [&str; 13] = [
+    "ALERTS",
+    "rivet_config_actor_host_rate_limit",
+    "rivet:headroom:ratio",
+    "rivet:headroom:peak_ratio",
+    "rivet:headroom:outlook_seconds",
+    "rivet:headroom:binding_ratio",
+    "rivet:headroom:twin_replicas",
+    "rivet:headroom:most_replicas",
+    "rivet:headroom:ahead_replicas",
+    "rivet:headroom:forecast_error",
+    "rivet:capacity:cpu_forecast:cores",
+    "rivet:capacity:used:max",
+    "rivet:capacity:limit:min",
+];
 
 #[test]
 fn every_series_on_a_dashboard_is_recorded_by_the_shipped_rules() {

@@ -176,7 +176,10 @@ fn several_engines_need_a_pid_file_but_children_do_not_count() {
     assert_eq!(reason(&read(&mut host.reader(Config::default(), Resources::default())), Source::Process), None);
     host.process(2800, "rivet-engine", 1, 7_000);
     let reading = read(&mut host.reader(Config::default(), Resources::default()));
-    assert_eq!(reason(&reading, Source::Process).as_deref(), Some("several processes have that name"));
+    assert_eq!(
+        reason(&reading, Source::Process).as_deref(),
+        Some("several processes have that name; `pid_file` tells which it is")
+    );
     host.write("engine.pid", "2800\n");
     let config = Config { pid_file: Some(host.0.path().join("engine.pid")), ..Config::default() };
     assert_eq!(reason(&read(&mut host.reader(config, Resources::default())), Source::Process), None);

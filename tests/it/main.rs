@@ -4,7 +4,16 @@
 
 mod alertmanager_api;
 mod capacity;
+mod capacity_backtest;
+mod capacity_export;
+mod capacity_hpa;
+mod capacity_scaler;
 mod catalogue;
+mod checklist;
+mod checklist_items;
+#[cfg(feature = "kubernetes")]
+mod checklist_kubernetes;
+mod checklist_probes;
 mod configs;
 mod dashboards;
 mod dashboards_lint;

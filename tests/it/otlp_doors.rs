@@ -363,6 +363,19 @@ async fn a_busy_port_is_named_and_stopping_ends_the_service() {
 }
 
 #[tokio::test]
+async fn with_both_doors_off_the_service_stands_until_it_is_stopped() {
+    let intake = start(config(), Recorder::default()).await.intake;
+    let mut off = config();
+    (off.grpc.enabled, off.http.enabled) = (false, false);
+    let doors = Doors::bind(&off, intake).await.unwrap();
+    let stop = CancellationToken::new();
+    let mut served = tokio::spawn(doors.serve(stop.clone().cancelled_owned()));
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(200), &mut served).await.is_err());
+    stop.cancel();
+    served.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_off_is_counted() {
     let server = start(config(), Recorder::default()).await;
     let mut stream = tokio::net::TcpStream::connect(server.http).await.unwrap();

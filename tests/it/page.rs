@@ -63,6 +63,9 @@ async fn the_page_and_all_it_loads_come_from_here() {
             quoted(&file.body, "from ").into_iter().map(|name| format!("/page/{}", name.trim_start_matches("./")));
         waiting.extend(imports);
     }
+    for path in quoted(&get("/graph").await.body, "src=") {
+        assert!(path.starts_with("/page/") && get(path).await.status == StatusCode::OK, "{path}");
+    }
     assert_eq!(seen.len(), 5, "{seen:?}");
     assert_eq!(get("/page/nothing.js").await.status, StatusCode::NOT_FOUND);
     assert_eq!(get("/page/..%2Fmod.rs").await.status, StatusCode::NOT_FOUND);

@@ -7,11 +7,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
-use rivetwatch::api::{self, Auth, Health, QueryConfig};
+use rivetwatch::api::{self, Auth, Health, QueryConfig, Refused};
 use rivetwatch::clock::Clock;
 use rivetwatch::model::{
-    FloatHistogram, Labels, Matcher, Metadata, MetricKind, Sample, Span, TimeRange, TimestampMs, Value as Point,
-    stale_nan,
+    Exemplar, FloatHistogram, Labels, Matcher, Metadata, MetricKind, Sample, Span, TimeRange, TimestampMs,
+    Value as Point, stale_nan,
 };
 use rivetwatch::promql::{Engine, EngineOptions};
 use rivetwatch::storage::{self, Append, Batch, Select, SelectError, SeriesData, SeriesSet};
@@ -91,12 +91,24 @@ fn state(storage: Arc<dyn Select>, query: QueryConfig) -> api::State {
         rules: Arc::new(move || groups.clone()),
         alerts: Arc::new(|| json!({"alerts": [{"labels": {"alertname": "Down"}, "state": "firing"}]})),
         targets: Arc::new(move || targets.clone()),
-        capacity: Arc::new(|| Err("nothing to say".into())),
+        capacity: Arc::new(|what_if| match what_if {
+            None => Err(Refused::Failed("nothing to say".into())),
+            Some(text) => Err(Refused::BadRequest(format!("`{text}` is unknown"))),
+        }),
+        why: Arc::new(|name| match name {
+            "Down" => Ok(json!([{"name": "Down"}])),
+            other => Err(Refused::NotFound(format!("no alerting rule is named `{other}`"))),
+        }),
+        instances: Arc::new(|| json!([{"instance": "a"}])),
+        retire: Arc::new(|name| Ok(json!({"instance": name}))),
+        runtime: Arc::new(|| json!({"reloadConfigSuccess": true})),
+        head: Arc::new(|| json!({"chunkCount": 9})),
+        check: Arc::new(|| Err("nothing to say".into())),
     })
 }
 
 fn router() -> Router {
-    api::router(state(Arc::new(store()), QueryConfig::default()), Auth::default(), Router::new())
+    api::router(state(Arc::new(store()), QueryConfig::default()), Auth::default(), &[], Router::new())
 }
 
 async fn send(router: &Router, request: Request<Body>) -> (StatusCode, Vec<u8>) {
@@ -214,6 +226,7 @@ async fn errors_have_their_type_and_status() {
         ("rules?type=other".into(), 400, "bad_data", "\"type\""),
         ("status/tsdb?limit=0".into(), 400, "bad_data", "limit"),
         ("capacity".into(), 422, "execution", "nothing to say"),
+        ("capacity?what_if=x".into(), 400, "bad_data", "`x` is unknown"),
         ("nothing/here".into(), 404, "not_found", "/nothing/here"),
         ("targets/metadata?metric=none".into(), 404, "not_found", "metadata"),
     ] {
@@ -367,14 +380,14 @@ async fn status_pages_hold_what_tools_look_for() {
     let config = data(&router, "/api/v1/status/config").await;
     assert!(config["yaml"].as_str().unwrap().contains("scrape_interval: 15s\n"));
     assert_eq!(data(&router, "/api/v1/status/flags").await["query.timeout"], "30s");
-    assert_eq!(data(&router, "/api/v1/status/runtimeinfo").await["serverTime"], "2023-11-14T22:13:20.000Z");
+    assert_eq!(data(&router, "/api/v1/status/runtimeinfo").await["reloadConfigSuccess"], true);
     assert_eq!(data(&router, "/api/v1/status/walreplay").await, json!({"min": 0, "max": 0, "current": 0}));
     let tsdb = data(&router, "/api/v1/status/tsdb?limit=1").await;
     assert_eq!(tsdb["headStats"]["numSeries"], 9);
+    assert_eq!(tsdb["headStats"]["chunkCount"], 9);
     assert_eq!(tsdb["seriesCountByMetricName"], json!([{"name": "odd", "value": 4}]));
     assert_eq!(tsdb["seriesCountByLabelValuePair"], json!([{"name": "job=j", "value": 5}]));
     assert_eq!(data(&router, "/api/v1/alertmanagers").await["activeAlertmanagers"], json!([]));
-    assert_eq!(data(&router, "/api/v1/query_exemplars?query=up&start=0&end=1").await, json!([]));
     let targets = data(&router, "/api/v1/targets?state=dropped").await;
     assert_eq!(targets["activeTargets"], json!([]));
     assert_eq!(data(&router, "/api/v1/targets?scrapePool=j").await["activeTargets"].as_array().unwrap().len(), 1);
@@ -416,7 +429,7 @@ async fn answers_are_compressed_where_the_client_takes_it_and_heads_have_no_body
 #[tokio::test]
 async fn too_many_samples_are_an_execution_error() {
     let query = QueryConfig { max_samples: 10, ..QueryConfig::default() };
-    let router = api::router(state(Arc::new(store()), query), Auth::default(), Router::new());
+    let router = api::router(state(Arc::new(store()), query), Auth::default(), &[], Router::new());
     let (status, body) = get(&router, "/api/v1/query?query=up[5m]").await;
     assert_eq!((status, &body["errorType"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("execution")), "{body}");
 }
@@ -471,7 +484,7 @@ impl Select for Endless {
 fn endless() -> (Arc<Endless>, Router) {
     let storage = Arc::new(Endless { entered: Notify::new(), left: AtomicBool::new(false) });
     let query = QueryConfig { max_concurrency: 1, ..QueryConfig::default() };
-    (storage.clone(), api::router(state(storage, query), Auth::default(), Router::new()))
+    (storage.clone(), api::router(state(storage, query), Auth::default(), &[], Router::new()))
 }
 
 async fn wait_until_left(storage: &Endless) {
@@ -512,4 +525,73 @@ async fn a_query_that_finds_no_slot_in_time_is_a_timeout() {
     assert_eq!((status, &body["errorType"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("timeout")));
     first.abort();
     wait_until_left(&storage).await;
+}
+
+#[tokio::test]
+async fn exemplars_come_with_the_series_that_the_query_names() {
+    let store = store();
+    let series = Labels::from_pairs([("__name__", "hits"), ("code", "200")]);
+    let exemplar = |id: &str, t| Exemplar::new([("trace_id", id)], 0.25, TimestampMs(t));
+    let exemplars = vec![(series.clone(), exemplar("a", 1_500)), (series, exemplar("b", 9_000))];
+    let ticket = store.commit(Batch { exemplars, ..Batch::default() });
+    std::thread::spawn(|| ticket.wait()).join().unwrap().unwrap();
+    let router = api::router(state(Arc::new(store), QueryConfig::default()), Auth::default(), &[], Router::new());
+    let found = data(&router, "/api/v1/query_exemplars?query=rate(hits[5m])%2Bup&start=1&end=2").await;
+    let wanted = json!([{
+        "seriesLabels": {"__name__": "hits", "code": "200"},
+        "exemplars": [{"labels": {"trace_id": "a"}, "value": "0.25", "timestamp": 1.5}],
+    }]);
+    assert_eq!(found, wanted);
+    assert_eq!(data(&router, "/api/v1/query_exemplars?query=up").await, json!([]));
+    assert_eq!(get(&router, "/api/v1/query_exemplars?query=up&start=2&end=1").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn answers_are_packed_as_the_client_asks() {
+    for (accepted, wanted) in [("gzip", Some("gzip")), ("zstd", Some("zstd")), ("identity", None)] {
+        let request = Request::get("/api/v1/status/flags").header("accept-encoding", accepted);
+        let answer = router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let given = answer.headers().get("content-encoding").map(|v| v.to_str().unwrap());
+        assert_eq!(given, wanted, "{accepted}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_ask_only_where_configured() {
+    let ask = |origins: Vec<String>| async move {
+        let state = state(Arc::new(store()), QueryConfig::default());
+        let router = api::router(state, Auth::default(), &origins, Router::new());
+        let request = Request::get("/api/v1/query?query=up").header("origin", "https://grafana.example.com");
+        let answer = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        answer.headers().get("access-control-allow-origin").map(|v| v.to_str().unwrap().to_owned())
+    };
+    assert_eq!(ask(vec![]).await, None);
+    assert_eq!(ask(vec!["https://other.example.com".into()]).await, None);
+    let allowed = "https://grafana.example.com".to_owned();
+    assert_eq!(ask(vec![allowed.clone()]).await, Some(allowed));
+}
+
+#[tokio::test]
+async fn why_answers_for_a_name() {
+    let router = router();
+    assert_eq!(data(&router, "/api/v1/alerts/why?name=Down").await[0]["name"], "Down");
+    let (status, body) = get(&router, "/api/v1/alerts/why?name=Up").await;
+    assert_eq!((status, &body["errorType"]), (StatusCode::NOT_FOUND, &json!("not_found")));
+    assert_eq!(get(&router, "/api/v1/alerts/why").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn an_instance_is_retired_by_a_json_body_only() {
+    let router = router();
+    assert_eq!(data(&router, "/api/v1/instances").await, json!([{"instance": "a"}]));
+    let post = |kind: &'static str, body: &'static str| {
+        let request = Request::post("/api/v1/instances/retire").header("content-type", kind).body(Body::from(body));
+        let router = router.clone();
+        async move { send(&router, request.unwrap()).await }
+    };
+    assert_eq!(post("application/json", r#"{"instance":"a"}"#).await.0, StatusCode::OK);
+    for (kind, body) in [("text/plain", r#"{"instance":"a"}"#), ("application/json", r#"{"name":"a"}"#)] {
+        let (status, answer) = post(kind, body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{}", String::from_utf8_lossy(&answer));
+    }
 }

@@ -34,6 +34,7 @@ fn open(config: Config, append: impl FnOnce(Arc<Tsdb>) -> Arc<dyn Append>) -> Do
         config,
         clock: Clock::new(|| TimestampMs(NOW_MS), 1.0),
         store: append(store.clone()),
+        redactor: Arc::default(),
         stats: stats.clone(),
     };
     Door { router: remote_write::router(settings), store, stats }
@@ -153,7 +154,7 @@ async fn what_is_written_can_be_read() {
     let metadata = door.store.metadata(Some("sizes"));
     assert_eq!((metadata[0].1.kind, metadata[0].1.unit.as_str()), (MetricKind::Histogram, "bytes"));
     assert_eq!(door.counted("rivetwatch_remote_write_samples_total", "stored"), 5.0);
-    assert_eq!(door.counted("rivetwatch_remote_write_ignored_exemplars_total", ""), 1.0);
+    assert_eq!(door.counted("rivetwatch_remote_write_exemplars_total", ""), 1.0);
     assert_eq!(door.counted("rivetwatch_remote_write_requests_total", "204"), 1.0);
 }
 
@@ -223,7 +224,7 @@ async fn requests_that_cannot_be_read_say_why() {
         (vec![protobuf(), (header::CONTENT_ENCODING, "gzip")], good(), 415, "gzip"),
         // The header announces four gigabytes and nothing follows.
         (vec![protobuf()], vec![0xff, 0xff, 0xff, 0xff, 0x0f], 413, "request_size"),
-        (vec![protobuf()], packed(&request(vec![wide]).encode_to_vec()), 400, "series 0"),
+        (vec![protobuf()], packed(&request(vec![wide]).encode_to_vec()), 400, "series_too_large"),
     ] {
         let answer = door.post(&headers, body).await;
         assert_eq!(answer.status, status, "{headers:?}: {}", answer.text);
@@ -308,4 +309,52 @@ proptest! {
         let answer = runtime.block_on(door.post(&[], packed(&noise)));
         prop_assert!(matches!(answer.status, 204 | 400), "{}: {}", answer.status, answer.text);
     }
+}
+
+#[tokio::test]
+async fn secrets_are_not_stored() {
+    let door = door();
+    let leaking =
+        series(&[("__name__", "calls_total"), ("uri", "/a?rvt-token=4dm1n"), ("password", "x")], &[(1.0, NOW_MS)]);
+    let about = MetricMetadata {
+        kind: MetricType::Counter as i32,
+        metric_family_name: "calls_total".into(),
+        help: "Calls with Authorization: Bearer abcdef123456.".into(),
+        unit: String::new(),
+    };
+    let answer = door.write(&WriteRequest { timeseries: vec![leaking], metadata: vec![about] }).await;
+    assert_eq!(answer.status, 204, "{}", answer.text);
+    let labels = door.read()[0].0.to_string();
+    assert_eq!(labels, r#"calls_total{password="REDACTED", uri="/a?rvt-token=REDACTED"}"#);
+    assert!(!door.store.metadata(None)[0].1.help.contains("abcdef"));
+}
+
+#[tokio::test]
+async fn exemplars_are_kept_with_their_series() {
+    let door = door();
+    let label = |name: &str, value: &str| Label { name: name.into(), value: value.into() };
+    let exemplar = |id: &str, timestamp| Exemplar { labels: vec![label("trace_id", id)], value: 0.3, timestamp };
+    let timed = TimeSeries {
+        exemplars: vec![exemplar("a1", NOW_MS - 5), exemplar("a1", NOW_MS - 5), exemplar("a2", NOW_MS)],
+        ..series(&[("__name__", "calls_total")], &[(1.0, NOW_MS)])
+    };
+    assert_eq!(door.write(&request(vec![timed])).await.status, 204);
+    let found = door.store.exemplars(&[vec![Matcher::equal("__name__", "calls_total")]], TimeRange::ALL);
+    let ids: Vec<_> = found[0].1.iter().map(|e| (e.labels.get("trace_id").unwrap_or(""), e.t.0 - NOW_MS)).collect();
+    assert_eq!(ids, [("a1", -5), ("a2", 0)]);
+}
+
+#[tokio::test]
+async fn a_label_or_series_that_is_too_large_costs_itself_only() {
+    let door = door();
+    let good = || series(&[("__name__", "good")], &[(1.0, NOW_MS)]);
+    let (long, huge) = ("x".repeat(70_000), "x".repeat(2 << 20));
+    let labelled = |value: &str| series(&[("__name__", "bad"), ("path", value)], &[(1.0, NOW_MS), (2.0, NOW_MS + 1)]);
+    let answer = door.write(&request(vec![labelled(&long), labelled(&huge), good()])).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text.starts_with("4 samples were refused, 1 stored"), "{}", answer.text);
+    for part in ["invalid_labels: label `path` has 70004 bytes", "series_too_large: a series of `bad` takes"] {
+        assert!(answer.text.contains(part), "{part} is not in {}", answer.text);
+    }
+    assert_eq!(door.read().len(), 1);
 }

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("promql", &["storage", "model"]),
     ("rules", &["promql", "storage", "model"]),
     ("capacity", &["promql", "storage", "rivet", "model"]),
+    ("checklist", &["rivet", "model"]),
     ("notify", &["model", "clock"]),
     ("forward", &["storage", "model"]),
     ("export", &["rivet", "model"]),
@@ -24,12 +25,38 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("simulate", &["receive", "tsdb", "promql", "rules", "capacity", "notify", "rivet", "storage", "model"]),
     (
         "config",
-        &["api", "capacity", "forward", "notify", "receive", "rules", "telemetry", "tsdb", "rivet", "promql", "model"],
+        &[
+            "api",
+            "capacity",
+            "checklist",
+            "forward",
+            "notify",
+            "receive",
+            "rules",
+            "telemetry",
+            "tsdb",
+            "rivet",
+            "promql",
+            "model",
+        ],
     ),
 ];
 
 /// Rooms whose time is a parameter, and the words that would read or wait for a clock.
-const CLOCKLESS: &[&str] = &["model", "rivet", "storage", "promql", "rules", "capacity", "simulate", "export"];
+const CLOCKLESS: &[&str] = &[
+    "model",
+    "rivet",
+    "storage",
+    "promql",
+    "rules",
+    "capacity",
+    "checklist/items",
+    "checklist/evidence",
+    "checklist/cluster",
+    "checklist/render",
+    "simulate",
+    "export",
+];
 const CLOCK_WORDS: &[&str] = &["Instant::now", "SystemTime::now", "tokio::time", "jiff::Timestamp::now", "Zoned::now"];
 
 fn sources(room: &str) -> Vec<PathBuf> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rivetwatch::model::{AlertState, Labels, Matcher, Stats, TimeRange, TimestampMs, Value};
 use rivetwatch::promql::{Engine, EngineOptions, parse_series_labels};
 use rivetwatch::rules::{
-    BLIND_METRIC, Config, FAILURES_METRIC, Input, MemoryStore, Output, Rules, Source, Tuning, load,
+    BLIND_METRIC, COST_METRIC, Config, FAILURES_METRIC, Input, MemoryStore, Output, Rules, Source, Tuning, load,
 };
 use rivetwatch::storage::{Point, Select, SeriesData};
 use serde_json::json;
@@ -225,4 +225,20 @@ fn recorded_series_end_when_their_rule_gives_them_no_more() {
     assert_eq!(ended.len(), 1);
     assert!(matches!(ended[0].value, Value::Float(v) if rivetwatch::model::is_stale_nan(v)));
     assert!(world.tick(30_000).batch.points.iter().all(|p| p.labels.metric_name() != "big"), "once");
+}
+
+#[test]
+fn a_rule_that_costs_much_is_named_with_its_cost() {
+    let mut world = World::new("groups: [{name: g, rules: [{record: cheap, expr: '1'}, {alert: Dear, expr: x > 1}]}]");
+    // Each look at the watch is later: by 1 ms, and by 40 ms after the second rule.
+    let looks = std::cell::Cell::new(0u64);
+    let stopwatch = || {
+        looks.set(looks.get() + 1);
+        std::time::Duration::from_millis(looks.get() + if looks.get() >= 4 { 40 } else { 0 })
+    };
+    let input = Input { storage: &world.store, sources_ready: true, stopwatch: Some(&stopwatch) };
+    let batch = world.rules.tick(TimestampMs(15_000), &input).batch;
+    world.store.commit(batch);
+    assert_eq!(world.own(COST_METRIC, "cheap"), None);
+    assert_eq!(world.own(COST_METRIC, "Dear"), Some(0.041));
 }

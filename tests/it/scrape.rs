@@ -256,6 +256,7 @@ async fn the_loop_scrapes_static_targets_and_names_and_stops() {
         local: Local { host_name: "node-a".into(), ..Local::default() },
         used: Keep::All,
         // A clock that stands still: each target is scraped once, at its start.
+        redactor: Arc::default(),
         clock: Clock::new(|| TimestampMs(1_000_000), 1.0),
     };
     let stop = CancellationToken::new();
@@ -288,6 +289,7 @@ async fn without_targets_the_loop_goes_on_until_it_is_stopped() {
         local: Local { host_name: "gateway".into(), ..Local::default() },
         used: Keep::All,
         clock: Clock::new(|| TimestampMs(1_000_000), 1.0),
+        redactor: Arc::default(),
     };
     let stop = CancellationToken::new();
     let scraper = Scraper::new(settings, store, Arc::new(ScrapeStats::default())).expect("a scraper");

@@ -79,6 +79,7 @@ fn everything_comes_back(through_checkpoint: bool) {
         ],
         metadata: vec![("up".into(), metadata.clone())],
         refused: vec![("bad_name", 7)],
+        exemplars: Vec::new(),
     };
     assert_eq!(tsdb.commit(batch).wait().unwrap().stored, 3);
     commit(&tsdb, vec![point(&up, 14, 1.0)]);
@@ -191,6 +192,36 @@ fn a_dropped_series_that_begins_again_is_one_series_after_a_restart() {
     assert_eq!(again.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
     assert_eq!(again[&other], before[&other]);
     assert_eq!(again[&up], before[&up]);
+}
+
+/// Scenario: three days of a raw series and of one that burn rates read, with checkpoints and a restart on the way.
+/// Guarantee: the first keeps its hours, the second its days, before and after.
+#[test]
+fn named_series_outlive_the_others_through_checkpoints_and_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = Settings { segment_bytes: 64 << 10, checkpoint_after_bytes: 64 << 10, ..settings(dir.path()) };
+    let (raw, slo) = (labels("up", &[]), labels("rivet:slo:requests_good:rate1m", &[]));
+    let days = 3;
+    let mut tsdb = Tsdb::open(small.clone()).unwrap();
+    for minute in 0..days * 24 * 60 {
+        commit(&tsdb, vec![point(&raw, minute * 60, 1.0), point(&slo, minute * 60, 1.0)]);
+        tsdb.maintain(at(minute * 60));
+        if minute == 2_000 {
+            drop(tsdb);
+            tsdb = Tsdb::open(small.clone()).unwrap();
+        }
+    }
+    let check = |tsdb: &Tsdb| {
+        let kept = everything(tsdb);
+        assert_eq!(kept[&slo].len() as i64, days * 24 * 60);
+        assert!((120..=151).contains(&kept[&raw].len()), "{} samples of two hours", kept[&raw].len());
+    };
+    check(&tsdb);
+    assert!(stat(&tsdb, "rivetwatch_wal_checkpoints_total", None) > 0.0);
+    drop(tsdb);
+    let tsdb = Tsdb::open(small).unwrap();
+    tsdb.maintain(at(days * 24 * 3600));
+    check(&tsdb);
 }
 
 #[test]

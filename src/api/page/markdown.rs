@@ -21,6 +21,12 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// The name of a section in links, as GitHub makes it: lower case, spaces as hyphens, no other punctuation.
+fn slug(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
 /// What a line begins.
 enum Block<'a> {
     Blank,
@@ -172,7 +178,9 @@ pub fn to_html(markdown: &str) -> String {
             }
             Block::Heading(level, text) => {
                 writer.close_all();
-                writer.out.push_str(&format!("<h{level}>{}</h{level}>\n", inline(text)));
+                // Sections can be linked to; the title is the page itself.
+                let id = if level > 1 { format!(" id=\"{}\"", slug(text)) } else { String::new() };
+                writer.out.push_str(&format!("<h{level}{id}>{}</h{level}>\n", inline(text)));
             }
             Block::Rule => {
                 writer.close_all();
@@ -280,6 +288,7 @@ mod tests {
     fn blocks_become_elements() {
         for (markdown, html) in [
             ("# A `b` & c", "<h1>A <code>b</code> &amp; c</h1>\n"),
+            ("### Peer-port \"closed\"", "<h3 id=\"peer-port-closed\">Peer-port &quot;closed&quot;</h3>\n"),
             ("one\ntwo\n\nthree", "<p>one\ntwo</p>\n<p>three</p>\n"),
             ("- a\n- b\n  more", "<ul>\n<li>a</li>\n<li>b\nmore</li></ul>\n"),
             ("1. a\n\n2. b\n\nend", "<ol>\n<li>a</li>\n<li>b</li></ol>\n<p>end</p>\n"),

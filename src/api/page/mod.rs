@@ -18,11 +18,13 @@ pub use markdown::to_html;
 pub use runbooks::{RUNBOOKS, runbook};
 
 const INDEX: &str = include_str!("assets/index.html");
+const GRAPH: &str = include_str!("assets/graph.html");
 
 /// File name, content type and content of what the page loads from `/page/`.
-const ASSETS: [(&str, &str, &str); 5] = [
+const ASSETS: [(&str, &str, &str); 6] = [
     ("style.css", "text/css; charset=utf-8", include_str!("assets/style.css")),
     ("page.js", "text/javascript; charset=utf-8", include_str!("assets/page.js")),
+    ("graph.js", "text/javascript; charset=utf-8", include_str!("assets/graph.js")),
     ("api.js", "text/javascript; charset=utf-8", include_str!("assets/api.js")),
     ("draw.js", "text/javascript; charset=utf-8", include_str!("assets/draw.js")),
     ("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
@@ -32,11 +34,12 @@ const ASSETS: [(&str, &str, &str); 5] = [
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                               base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// `/`, `/page/FILE`, `/runbooks` and `/runbooks/NAME`.
+/// `/`, `/graph` (where the links of alerts lead, as in Prometheus), `/page/FILE`, `/runbooks` and `/runbooks/NAME`.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let header = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
     Router::new()
         .route("/", get(|| async { Html(INDEX) }))
+        .route("/graph", get(|| async { Html(GRAPH) }))
         .route("/page/{file}", get(asset))
         .route("/runbooks", get(|| async { Html(index_page()) }))
         .route("/runbooks/{name}", get(runbook_page))

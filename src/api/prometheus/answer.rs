@@ -6,6 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::api::Refused;
 use crate::model::TimestampMs;
 
 /// An error in the form Prometheus' clients know.
@@ -50,6 +51,16 @@ impl ApiError {
     /// 404: nothing of that name.
     pub fn not_found(message: String) -> Self {
         Self { status: StatusCode::NOT_FOUND, kind: "not_found", message }
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NotFound(why) => Self::not_found(why),
+            Refused::BadRequest(why) => Self::bad_data(why),
+            Refused::Failed(why) => Self::execution(why),
+        }
     }
 }
 

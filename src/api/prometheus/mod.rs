@@ -6,6 +6,7 @@
 
 mod answer;
 mod federate;
+mod instances;
 mod labels;
 mod params;
 mod points;
@@ -16,7 +17,7 @@ mod targets;
 mod tree;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use super::State;
 
@@ -37,10 +38,14 @@ pub fn router() -> Router<State> {
         .route("/metadata", get(labels::metadata))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
+        .route("/alerts/why", get(rules::why))
+        .route("/instances", get(instances::list))
+        .route("/instances/retire", post(instances::retire))
         .route("/targets", get(targets::targets))
         .route("/targets/metadata", get(targets::metadata))
         .route("/alertmanagers", get(targets::alertmanagers))
         .route("/capacity", get(status::capacity))
+        .route("/check", get(status::check))
         .route("/status/buildinfo", get(status::build_info))
         .route("/status/runtimeinfo", get(status::runtime_info))
         .route("/status/config", get(status::config))

@@ -9,11 +9,11 @@ use axum::response::Response;
 
 use serde_json::json;
 
-use super::answer::{ApiError, success, success_raw};
+use super::answer::{ApiError, success, success_raw, write_f64};
 use super::params::Params;
 use super::{points, tree};
 use crate::api::State;
-use crate::model::{Labels, Matcher, Metadata, TimeRange};
+use crate::model::{Exemplar, Labels, Matcher, Metadata, TimeRange};
 use crate::promql::{self, Cancel, QueryError, QueryResult, QueryValue};
 use crate::storage::{Select, SelectError, SeriesData, SeriesSet};
 
@@ -55,10 +55,27 @@ pub async fn range(extract::State(state): extract::State<State>, params: Params)
     Ok(answer(answered, limit))
 }
 
-/// The store keeps no exemplars, so that every valid query has none.
-pub async fn exemplars(params: Params) -> Result<Response, ApiError> {
-    parse(&params)?;
-    Ok(success(Vec::<()>::new(), &[], &[]))
+/// The exemplars of every series that a selector of the query names.
+pub async fn exemplars(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
+    let (range, expr) = (params.range()?, parse(&params)?);
+    let selectors: Vec<Vec<Matcher>> = promql::selectors(&expr).map(|selector| selector.matchers.clone()).collect();
+    let exemplar = |exemplar: &Exemplar| {
+        let mut value = Vec::new();
+        write_f64(&mut value, exemplar.value);
+        json!({
+            "labels": exemplar.labels,
+            "value": String::from_utf8_lossy(&value),
+            "timestamp": exemplar.t.as_secs_f64(),
+        })
+    };
+    let found = state.storage.exemplars(&selectors, range);
+    let rows: Vec<_> = found
+        .iter()
+        .map(|(series, list)| {
+            json!({ "seriesLabels": series, "exemplars": list.iter().map(exemplar).collect::<Vec<_>>() })
+        })
+        .collect();
+    Ok(success(rows, &[], &[]))
 }
 
 /// The syntax tree, in the form that Prometheus' own page and other tools read.
@@ -127,6 +144,10 @@ impl Select for Counting {
 
     fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SelectError> {
         self.store.label_values(name, matchers, range)
+    }
+
+    fn exemplars(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {
+        self.store.exemplars(selectors, range)
     }
 
     fn metadata(&self, family: Option<&str>) -> Vec<(String, Metadata)> {

@@ -1,4 +1,4 @@
-//! `rules` and `alerts`, with Prometheus' filters.
+//! `rules` and `alerts`, with Prometheus' filters, and why an alert stands where it stands.
 
 use axum::extract;
 use axum::response::Response;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::answer::{ApiError, success};
 use super::params::Params;
-use crate::api::{State, View};
+use crate::api::{Ask, State, View};
 
 pub async fn rules(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
     let kind = match params.get("type") {
@@ -37,6 +37,21 @@ pub async fn rules(extract::State(state): extract::State<State>, params: Params)
 
 pub async fn alerts(extract::State(state): extract::State<State>) -> Result<Response, ApiError> {
     Ok(success(look(&state.alerts).await?, &[], &[]))
+}
+
+/// Each part of the expressions behind an alert's name, with its value now. Not a path of Prometheus.
+pub async fn why(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
+    let name = params.get("name").ok_or_else(|| ApiError::bad_param("name", "must be the name of an alert".into()))?;
+    answered(state.why.clone(), name.to_owned()).await
+}
+
+/// Asks on a blocking thread.
+pub async fn answered(ask: Ask, name: String) -> Result<Response, ApiError> {
+    let work = tokio::task::spawn_blocking(move || ask(&name));
+    match work.await.map_err(|e| ApiError::internal(e.to_string()))? {
+        Ok(data) => Ok(success(data, &[], &[])),
+        Err(refused) => Err(refused.into()),
+    }
 }
 
 /// Looks on a blocking thread: the rules may be in the middle of a tick, and whoever looks waits for its end.

@@ -1,4 +1,4 @@
-//! `capacity` and `status/…`.
+//! `capacity`, `check` and `status/…`.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::answer::{ApiError, success};
 use super::params::Params;
-use crate::api::State;
+use crate::api::{Refused, State};
 use crate::model::{Labels, METRIC_NAME, TimeRange, format_duration_ms};
 
 /// Entries of each list of `status/tsdb`, by default and at most, as in Prometheus.
@@ -19,10 +19,22 @@ const TOP_MAX: usize = 10_000;
 const PROMETHEUS_LEVEL: &str = "3.5.0";
 
 /// Headroom as `rivetwatch capacity` prints it. Not a path of Prometheus.
-pub async fn capacity(extract::State(state): extract::State<State>) -> Result<Response, ApiError> {
-    let work = tokio::task::spawn_blocking(move || (state.capacity)());
+///
+/// `what_if` adds the same under assumptions: `replicas=4,traffic=2x,target.cpu=60%`.
+pub async fn capacity(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
+    let what_if = params.get("what_if").filter(|text| !text.is_empty()).map(str::to_owned);
+    let work = tokio::task::spawn_blocking(move || (state.capacity)(what_if.as_deref()));
     let report = work.await.map_err(|e| ApiError::internal(e.to_string()))?;
-    Ok(success(report.map_err(ApiError::execution)?, &[], &[]))
+    match report {
+        Ok(report) => Ok(success(report, &[], &[])),
+        Err(Refused::BadRequest(why)) => Err(ApiError::bad_param("what_if", why)),
+        Err(refused) => Err(refused.into()),
+    }
+}
+
+/// The last run of the production checklist as `rivetwatch check` prints it. Not a path of Prometheus.
+pub async fn check(extract::State(state): extract::State<State>) -> Result<Response, ApiError> {
+    Ok(success((state.check)().map_err(ApiError::execution)?, &[], &[]))
 }
 
 pub async fn build_info() -> Response {
@@ -37,14 +49,7 @@ pub async fn build_info() -> Response {
 }
 
 pub async fn runtime_info(extract::State(state): extract::State<State>) -> Response {
-    success(
-        json!({
-            "serverTime": state.clock.now().to_rfc3339(),
-            "ready": state.health.is_ready(),
-        }),
-        &[],
-        &[],
-    )
+    success((state.runtime)(), &[], &[])
 }
 
 pub async fn flags(extract::State(state): extract::State<State>) -> Response {
@@ -54,6 +59,8 @@ pub async fn flags(extract::State(state): extract::State<State>) -> Response {
             "query.max-concurrency": state.query.max_concurrency.to_string(),
             "query.max-samples": state.query.max_samples.to_string(),
             "query.lookback-delta": format_duration_ms(state.engine.options().lookback_ms),
+            "query.max-series": state.query.max_series.to_string(),
+            "enable-feature": if state.query.experimental { "promql-experimental-functions" } else { "" },
             "web.cors.origin": "",
             "web.enable-admin-api": "false",
             "web.enable-lifecycle": "false",
@@ -88,13 +95,14 @@ pub async fn tsdb(extract::State(state): extract::State<State>, params: Params) 
     let permit = permit.map_err(|_| ApiError::internal("the agent is stopping".into()))?;
     let work = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        state.storage.series(&[], TimeRange::ALL).map(|series| cardinality(&series, limit))
+        let mut head = (state.head)();
+        state.storage.series(&[], TimeRange::ALL).map(|series| cardinality(&mut head, &series, limit))
     });
     let found = work.await.map_err(|e| ApiError::internal(e.to_string()))?;
     Ok(success(found.map_err(|e| ApiError::internal(e.to_string()))?, &[], &[]))
 }
 
-fn cardinality(series: &[Labels], limit: usize) -> Value {
+fn cardinality(head: &mut Value, series: &[Labels], limit: usize) -> Value {
     let mut pairs: HashMap<(&str, &str), usize> = HashMap::new();
     for pair in series.iter().flat_map(Labels::iter) {
         *pairs.entry(pair).or_default() += 1;
@@ -105,8 +113,10 @@ fn cardinality(series: &[Labels], limit: usize) -> Value {
         *bytes.entry(name).or_default() += (name.len() + value.len()) * count;
     }
     let names = pairs.iter().filter(|((name, _), _)| *name == METRIC_NAME).map(|((_, value), n)| (*value, *n));
+    head["numSeries"] = series.len().into();
+    head["numLabelPairs"] = pairs.len().into();
     json!({
-        "headStats": { "numSeries": series.len(), "numLabelPairs": pairs.len() },
+        "headStats": head,
         "seriesCountByMetricName": top(names, limit),
         "labelValueCountByLabelName": top(values.iter().map(|(name, n)| (*name, *n)), limit),
         "memoryInBytesByLabelName": top(bytes.iter().map(|(name, n)| (*name, *n)), limit),

@@ -94,7 +94,10 @@ impl Demo {
             "storage": {"path": folder.0},
             "telemetry": {"logs": {"level": "warn"}},
             "engine": {"backend": "postgres"},
-            "capacity": {"actor_hosts": [{"pool": "default", "rate_limit": "300/m", "concurrency": 100}]},
+            "capacity": {
+                "actor_hosts": [{"pool": "default", "rate_limit": "300/m", "concurrency": 100}],
+                "postgres": {"max_connections": 500, "pubsub": false},
+            },
             "receive": {
                 "otlp": {"grpc": {"endpoint": "127.0.0.1:0"}, "http": {"endpoint": "127.0.0.1:0"}},
                 "scrape": {"targets": [{"url": format!("http://{engine}/metrics"), "engine": true}]},
@@ -102,6 +105,8 @@ impl Demo {
                 "host": {"enabled": false},
                 "engine_api": {"enabled": false},
             },
+            // Simulated engines have no doors to try.
+            "check": {"enabled": false},
             "notify": {"receivers": [{
                 "name": "pager",
                 "pagerduty_configs": [{"routing_key": "d".repeat(32), "url": format!("http://{pager_address}/v2/enqueue")}],

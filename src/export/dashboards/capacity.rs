@@ -15,7 +15,7 @@ pub fn dashboard() -> Dashboard {
                       planning, and for the question whether to scale during an incident.",
         tags: &["rivet"],
         from: "now-24h",
-        rows: vec![now(), limits(), cpu(), memory(), actors(), hosts(), disk()],
+        rows: vec![now(), limits(), autoscaler(), cpu(), memory(), actors(), hosts(), disk()],
     }
 }
 
@@ -100,13 +100,23 @@ fn limits() -> Row {
     let left = [(None, Red), (Some(0.0), Yellow), (Some(0.2), Green)];
     Row::new(
         "Every limit",
-        7,
+        8,
         vec![
-            Panel::bar_gauge(
-                "Room left, by limit",
-                24,
+            Panel::stat(
+                "Nearest limit",
+                6,
                 Unit::Ratio,
-                "What the agent's capacity report says of each limit that is known; the shortest bar binds first. Negative: \
+                "Share of the nearest limit that was left at the day's peak, and which limit that is. Below 20 %: act before the \
+                 next peak, as `rivetwatch capacity` advises.",
+            )
+            .query(select("rivet:headroom:binding_ratio", ""), "{{resource}} of {{subject}}")
+            .steps(&left)
+            .no_value("Only where the agent runs"),
+            Panel::bar_gauge(
+                "Room left now, by limit",
+                9,
+                Unit::Ratio,
+                "What the agent's capacity report says of each limit that is known; the shortest bar is the nearest. Negative: \
                  passed. A limit that nobody stated is missing here: `rivetwatch capacity` names it and the key to set.",
             )
             .query(
@@ -116,6 +126,88 @@ fn limits() -> Row {
             .steps(&left)
             .max(1.0)
             .no_value("Only where the agent runs"),
+            Panel::bar_gauge(
+                "Room left at the day's peak",
+                9,
+                Unit::Ratio,
+                "The same at the highest use of the last day, or of as much as was recorded. Plan by this one: at night \
+                 everything has room.",
+            )
+            .query(
+                format!("sort({})", select("rivet:headroom:peak_ratio:instance", "")),
+                "{{resource}} {{instance}} {{pool_name}}",
+            )
+            .steps(&left)
+            .max(1.0)
+            .no_value("No history yet"),
+            Panel::table(
+                "Time to full",
+                10,
+                Unit::Seconds,
+                &[
+                    ("kind", "Limit"),
+                    ("job", "Job"),
+                    ("instance", "Instance"),
+                    ("pool_name", "Pool"),
+                    ("confidence", "Confidence"),
+                    ("Value", "Reached in"),
+                ],
+                "When a limit is reached by growth and daily pattern, only where the history carries it (loads: eight days). Low \
+                 confidence: something not seen yet may change it; earliest and latest stand in `rivetwatch capacity`.",
+            )
+            .query(format!("sort({})", select("rivet:headroom:outlook_seconds:instance", "")), "")
+            .no_value("Nothing rises towards its limit"),
+            Panel::time_series(
+                "Time to full, over time",
+                14,
+                Unit::Seconds,
+                "How the outlook has moved. A line that falls by a day each day is a good forecast; one that jumps follows a change \
+                 of level, such as a deployment. Below the line [RivetLimitSoon] is due.",
+            )
+            .query(select("rivet:headroom:outlook_seconds:instance", ""), "{{kind}} {{instance}} {{pool_name}}")
+            .threshold("time_to_full", Warning)
+            .no_value("Nothing rises towards its limit"),
+        ],
+    )
+}
+
+fn autoscaler() -> Row {
+    let used = select("rivet:capacity:used:max", r#"kind="cpu_target""#);
+    let expected = select("rivet:capacity:cpu_forecast:cores", "");
+    Row::new(
+        "Autoscaler",
+        8,
+        vec![
+            Panel::time_series(
+                "Wanted, and in some hours",
+                8,
+                Unit::Short,
+                "What the autoscaler's own algorithm makes of the live figures, and of the load that is expected in 1, 6 and 24 \
+                 hours. Expected above possible: raise the maximum before that hour.",
+            )
+            .query_in(Purple, format!("max({})", select("rivet:headroom:twin_replicas", "")), "wanted now")
+            .query(format!("max by (ahead) ({})", select("rivet:headroom:ahead_replicas", "")), "in {{ahead}}")
+            .line(Red, format!("min({})", select("rivet:headroom:most_replicas", "")), "possible")
+            .no_value("Only where the agent runs"),
+            Panel::time_series(
+                "CPU: expected an hour before, and what came",
+                10,
+                Unit::Short,
+                "The forecast judges itself. Lines that part: something changed that no pattern shows; do not plan by outlooks \
+                 until they meet again.",
+            )
+            .query_in(Blue, format!("sum({used})"), "used")
+            .query_in(Orange, format!("sum({expected} offset 1h)"), "expected")
+            .no_value("No history yet"),
+            Panel::time_series(
+                "Forecast error",
+                6,
+                Unit::Ratio,
+                "How far off the CPU expected an hour ago is, as a share of what came. Above a half for an hour raises \
+                 RivetForecastOff.",
+            )
+            .query(select("rivet:headroom:forecast_error", r#"of="cpu""#), "{{job}}")
+            .no_value("No forecast is an hour old yet"),
         ],
     )
 }
@@ -221,12 +313,15 @@ fn actors() -> Row {
             )
             .query_in(Blue, format!("max({})", select("rivet:actors_existing:count:instance", "")), "existing"),
             Panel::time_series(
-                "Demand",
+                "Demand against its limit",
                 8,
                 Unit::OperationsPerSecond,
-                "Creates and wakes together, without retries: what a host's rate limit must allow at the peak, with room.",
+                "Creates and wakes a second, highest of each minute, without retries, beside the platform's rate limit. What a \
+                 limit must allow is the peak with room: `rivetwatch capacity` has the arithmetic.",
             )
             .query_in(Green, format!("sum({})", select("rivet:actor_demand:rate", "")), "creates and wakes")
+            .query(select("rivet:capacity:used:max", r#"kind="actor_demand""#), "{{pool_name}}, of the minute")
+            .query(select("rivet:capacity:limit:min", r#"kind="actor_demand""#), "{{pool_name}} limit")
             .more("Requests", REQUESTS),
         ],
     )

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use super::model::Severity::{self, Critical, Warning};
 
 /// Thresholds that some panel draws, as (signal, severity); each severity becomes a rule group.
-pub const THRESHOLDS: [(&str, Severity); 25] = [
+pub const THRESHOLDS: [(&str, Severity); 26] = [
     ("cpu_utilization", Warning),
     ("memory_utilization", Warning),
     ("load_shedding", Warning),
@@ -28,6 +28,7 @@ pub const THRESHOLDS: [(&str, Severity); 25] = [
     ("database_latency", Warning),
     ("pubsub_latency", Warning),
     ("pubsub_lag", Warning),
+    ("time_to_full", Warning),
     ("cpu_limit_utilization", Critical),
     ("memory_limit_utilization", Critical),
     ("load_shedding", Critical),
@@ -39,7 +40,7 @@ pub const THRESHOLDS: [(&str, Severity); 25] = [
 ];
 
 /// Series of pools, of whole installations and of the configuration that some panel shows.
-pub const WITHOUT_INSTANCE: [&str; 17] = [
+pub const WITHOUT_INSTANCE: [&str; 19] = [
     "rivet:engine_expected:count",
     "rivet:autoscaler_replicas_wanted:count",
     "rivet:autoscaler_replicas_limit:count",
@@ -57,6 +58,8 @@ pub const WITHOUT_INSTANCE: [&str; 17] = [
     "rivet:workflow_dead:count",
     "rivet_config_actor_host_rate_limit",
     "rivet:headroom:ratio",
+    "rivet:headroom:peak_ratio",
+    "rivet:headroom:outlook_seconds",
 ];
 
 /// What stands behind `rivet:alert:instance`: the alerts of the shipped rules that fire.

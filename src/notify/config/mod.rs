@@ -57,7 +57,7 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub global: Option<Global>,
     /// The routing tree. Default: made from `receivers`: pagers get `critical`, heartbeats get `Watchdog`,
-    /// everything else gets every alert but `Watchdog`.
+    /// Alertmanagers get every alert, everything else every alert but `Watchdog`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<Route>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

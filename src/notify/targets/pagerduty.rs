@@ -123,6 +123,7 @@ fn details(config: &PagerdutyConfig, templates: &Templates, page: &Page) -> Valu
             }
         }
     }
+    details.insert("deployment".into(), Value::String(page.deployment.clone()));
     details.insert("since".into(), Value::String(page.since().to_rfc3339()));
     details.insert("num_firing".into(), json!(page.firing.len()));
     details.insert("num_resolved".into(), json!(page.resolved.len()));

@@ -12,6 +12,7 @@ use super::step::{Details, EngineApi};
 use crate::model::TimestampMs;
 use crate::receive::clock::Clock;
 use crate::receive::identity::Identity;
+use crate::receive::redact::Redactor;
 use crate::storage::{Append, Batch};
 
 /// What the loop needs beside its configuration.
@@ -22,6 +23,8 @@ pub struct Settings {
     /// The engine's, the same as its scrape target has.
     pub identity: Identity,
     pub clock: Clock,
+    /// Takes secrets out of what the engine answers.
+    pub redactor: Arc<Redactor>,
 }
 
 /// Asks one engine until it is told to stop.
@@ -55,8 +58,8 @@ impl Poller {
     }
 
     async fn poll(&self) {
-        let Settings { config, identity, clock } = &self.settings;
-        let mut step = EngineApi::new(identity.clone());
+        let Settings { config, identity, clock, redactor } = &self.settings;
+        let mut step = EngineApi::new(identity.clone(), Arc::clone(redactor));
         let mut logged = None;
         let mut details_at = TimestampMs::MIN;
         loop {

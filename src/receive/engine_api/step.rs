@@ -1,5 +1,6 @@
 //! From the engine's answers to a batch, without clock and network.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answers::Namespace;
@@ -7,6 +8,7 @@ use super::client::ProbeFailure;
 use crate::model::{LabelsBuilder, METRIC_NAME, Metadata, MetricKind, TimestampMs, Value};
 use crate::receive::identity::Identity;
 use crate::receive::liveness::Liveness;
+use crate::receive::redact::Redactor;
 use crate::storage::{Batch, Point};
 
 /// What a call gave.
@@ -64,15 +66,16 @@ impl Default for Details {
 #[derive(Debug)]
 pub struct EngineApi {
     identity: Identity,
+    redactor: Arc<Redactor>,
     health: Liveness,
     details: Liveness,
     has_metadata: bool,
 }
 
 impl EngineApi {
-    /// For the engine with this identity.
-    pub fn new(identity: Identity) -> Self {
-        Self { identity, health: Liveness::default(), details: Liveness::default(), has_metadata: false }
+    /// For the engine with this identity; names in its answers are kept without secrets.
+    pub fn new(identity: Identity, redactor: Arc<Redactor>) -> Self {
+        Self { identity, redactor, health: Liveness::default(), details: Liveness::default(), has_metadata: false }
     }
 
     /// The batch of a health probe at `at`.
@@ -142,7 +145,8 @@ impl EngineApi {
     fn add(&self, batch: &mut Batch, name: &str, labels: &[(&str, &str)], value: f64, at: TimestampMs) {
         let mut builder = LabelsBuilder::default();
         for (label, text) in labels {
-            builder.set(*label, *text);
+            let clean = self.redactor.scrub(label, text);
+            builder.set(*label, clean.as_deref().unwrap_or(text));
         }
         self.identity.stamp(&mut builder);
         let labels = builder.set(METRIC_NAME, name).build();
@@ -204,7 +208,7 @@ mod tests {
 
     #[test]
     fn health_is_a_success_and_a_duration() {
-        let mut api = EngineApi::new(identity());
+        let mut api = EngineApi::new(identity(), Arc::default());
         let batch = api.health_batch(&ok(None), TimestampMs(1));
         let expected =
             [r#"rivet_probe_success{endpoint="health"} 1"#, r#"rivet_probe_duration_seconds{endpoint="health"} 0.25"#];
@@ -227,7 +231,7 @@ mod tests {
             max_concurrent_actors: Some(50),
             error: error.map(str::to_owned),
         };
-        let mut api = EngineApi::new(identity());
+        let mut api = EngineApi::new(identity(), Arc::default());
         let batch = api.details_batch(&details(vec![pool(Some("serverless_http_error"))]), None, TimestampMs(1));
         let place = r#"namespace_id="n1", pool_name="p", rivet_namespace="default""#;
         let error = format!(r#"rivet_pool_error{{error="serverless_http_error", {place}}}"#);
@@ -239,7 +243,7 @@ mod tests {
 
     #[test]
     fn releases_without_metadata_have_the_version_of_their_health_answer() {
-        let mut api = EngineApi::new(identity());
+        let mut api = EngineApi::new(identity(), Arc::default());
         let old = Details {
             metadata: Probe { took: Duration::ZERO, answer: Err(ProbeFailure::NotFound) },
             ..details(vec![])

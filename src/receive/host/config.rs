@@ -14,7 +14,8 @@ pub struct Config {
     pub enabled: bool,
     /// Time between two readings. Default 15s; 1s to 1h.
     pub interval: HumanDuration,
-    /// Name of the engine's process. Default `rivet-engine`. Several of that name need `pid_file`.
+    /// Name of the engine's process. Default `rivet-engine`. Of several it is the one that listens on the scraped port,
+    /// where this process may look; else `pid_file` is needed.
     pub process_name: String,
     /// A file with the engine's process id, read at each turn.
     pub pid_file: Option<PathBuf>,

@@ -21,6 +21,8 @@ pub struct Settings {
     pub resources: Resources,
     /// The engine's, the same as its scrape target has.
     pub identity: Identity,
+    /// Its metrics port, where it is scraped on this machine.
+    pub port: Option<u16>,
     pub roots: Roots,
     pub clock: Clock,
 }
@@ -40,9 +42,9 @@ impl Poller {
 
     /// Reads until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let Settings { config, resources, identity, roots, clock } = self.settings;
+        let Settings { config, resources, identity, port, roots, clock } = self.settings;
         let interval_ms = config.interval.as_ms();
-        let mut reader = HostReader::new(config, resources, identity, roots);
+        let mut reader = HostReader::new(config, resources, identity, roots).listening_on(port);
         let mut logged: Vec<SourceStatus> = Vec::new();
         loop {
             let at = clock.now();

@@ -1,4 +1,7 @@
 //! The engine's process in `/proc`: which it is, its CPU time, memory and start.
+//!
+//! Always: of several processes of one name the one that listens on the engine's metrics port is taken, where this
+//! process may see who listens.
 
 use std::path::Path;
 
@@ -13,7 +16,7 @@ const COMM_BYTES_MAX: usize = 15;
 pub enum NoProcess {
     #[error("no process of that name is visible: not running, or in another PID namespace")]
     NotFound,
-    #[error("several processes have that name")]
+    #[error("several processes have that name; `pid_file` tells which it is")]
     Several,
     #[error("the pid file holds no process id")]
     BadPidFile,
@@ -23,9 +26,11 @@ pub enum NoProcess {
 
 /// Finds the process by name; children of one that has the name too do not count.
 ///
+/// Of several it is the one that listens on `port`, if that is given.
+///
 /// # Errors
-/// None, or several that are not one family.
-pub fn find(proc_root: &Path, name: &str) -> Result<u32, NoProcess> {
+/// None, or several that are not one family and cannot be told apart.
+pub fn find(proc_root: &Path, name: &str, port: Option<u16>) -> Result<u32, NoProcess> {
     let wanted = name.as_bytes().get(..COMM_BYTES_MAX).unwrap_or(name.as_bytes());
     let entries = std::fs::read_dir(proc_root).map_err(|_| NoProcess::Unreadable)?;
     let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok()).take(PROCESSES_MAX);
@@ -38,12 +43,41 @@ pub fn find(proc_root: &Path, name: &str) -> Result<u32, NoProcess> {
         .filter_map(|pid| Some((pid, Stat::read(proc_root, pid).ok().filter(|s| s.state != b'Z')?.parent)))
         .collect();
     let is_child = |parent: u32| named.iter().any(|(pid, _)| *pid == parent);
-    let mut roots = named.iter().filter(|(_, parent)| !is_child(*parent)).map(|(pid, _)| *pid);
-    match (roots.next(), roots.next()) {
-        (Some(pid), None) => Ok(pid),
-        (None, _) => Err(NoProcess::NotFound),
-        (Some(_), Some(_)) => Err(NoProcess::Several),
+    let roots: Vec<u32> = named.iter().filter(|(_, parent)| !is_child(*parent)).map(|(pid, _)| *pid).collect();
+    match roots.as_slice() {
+        [] => Err(NoProcess::NotFound),
+        [pid] => Ok(*pid),
+        _ => {
+            let listens = |pid: &u32| port.is_some_and(|port| listens_on(proc_root, *pid, port));
+            let mut listening = roots.into_iter().filter(listens);
+            listening.next().filter(|_| listening.next().is_none()).ok_or(NoProcess::Several)
+        }
     }
+}
+
+/// Whether the process has a listening TCP socket on `port`; false where it may not be looked at.
+fn listens_on(proc_root: &Path, pid: u32, port: u16) -> bool {
+    let process = proc_root.join(pid.to_string());
+    let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(process.join("net").join(table)));
+    let sockets: Vec<String> = tables
+        .iter()
+        .flatten()
+        .flat_map(|table| table.lines())
+        .filter_map(|line| listening_inode(line, port))
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect();
+    let Ok(files) = std::fs::read_dir(process.join("fd")) else { return false };
+    let is_one = |link: std::path::PathBuf| link.to_str().is_some_and(|link| sockets.iter().any(|s| s == link));
+    files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok()).any(is_one)
+}
+
+/// The socket of a line of `/proc/net/tcp` that listens on `port`: local address in field 2, state in 4, inode in 10.
+fn listening_inode(line: &str, port: u16) -> Option<u64> {
+    const LISTEN: &str = "0A";
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
+    let is_it = u16::from_str_radix(local_port, 16) == Ok(port) && *fields.get(3)? == LISTEN;
+    is_it.then(|| fields.get(9)?.parse().ok()).flatten()
 }
 
 /// What `/proc/PID/stat` tells, in clock ticks.
@@ -128,6 +162,28 @@ fn kibibytes(text: &str, key: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_several_it_is_the_one_that_listens() {
+        let root = tempfile::tempdir().unwrap();
+        for (pid, socket) in [(7, 111), (8, 222)] {
+            let dir = root.path().join(pid.to_string());
+            std::fs::create_dir_all(dir.join("net")).unwrap();
+            std::fs::create_dir_all(dir.join("fd")).unwrap();
+            std::fs::write(dir.join("comm"), "rivet-engine\n").unwrap();
+            let stat = format!("{pid} (rivet-engine) S 1 1 1 0 -1 0 0 0 0 0 68 15 0 0 20 0 6 0 26 0 0");
+            std::fs::write(dir.join("stat"), stat).unwrap();
+            // 191E is 6430; the second line is a connection to it.
+            let table = "  sl  local_address rem_address   st\n   \
+                0: 0100007F:191E 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 222 1\n   \
+                1: 0100007F:191E 0100007F:8000 01 00000000:00000000 00:00000000 00000000     0        0 111 1\n";
+            std::fs::write(dir.join("net/tcp"), table).unwrap();
+            std::os::unix::fs::symlink(format!("socket:[{socket}]"), dir.join("fd/5")).unwrap();
+        }
+        assert_eq!(find(root.path(), "rivet-engine", Some(6430)), Ok(8));
+        assert_eq!(find(root.path(), "rivet-engine", Some(6431)), Err(NoProcess::Several));
+        assert_eq!(find(root.path(), "rivet-engine", None), Err(NoProcess::Several));
+    }
 
     #[test]
     fn names_with_brackets_and_spaces_do_not_shift_the_fields() {

@@ -75,6 +75,8 @@ pub struct HostReader {
     config: Config,
     resources: Resources,
     identity: Identity,
+    /// The engine's metrics port, where it is on this machine.
+    port: Option<u16>,
     roots: Roots,
     liveness: Liveness,
     /// Process id and start of the engine at the last reading that saw it.
@@ -90,12 +92,19 @@ impl HostReader {
             config,
             resources,
             identity,
+            port: None,
             roots,
             liveness: Liveness::default(),
             last_start: None,
             restarts: 0,
             has_metadata: false,
         }
+    }
+
+    /// Tells the engine from other processes of its name by the port on which it serves its metrics.
+    pub fn listening_on(mut self, port: Option<u16>) -> Self {
+        self.port = port;
+        self
     }
 
     /// Reads everything once. Blocks on files; the answers of `/proc` come from memory.
@@ -164,7 +173,7 @@ impl HostReader {
 
     fn find_process(&self) -> Result<u32, NoProcess> {
         match &self.config.pid_file {
-            None => process::find(&self.roots.proc, &self.config.process_name),
+            None => process::find(&self.roots.proc, &self.config.process_name, self.port),
             Some(file) => {
                 let text = std::fs::read_to_string(file).map_err(|_| NoProcess::BadPidFile)?;
                 text.trim().parse().map_err(|_| NoProcess::BadPidFile)

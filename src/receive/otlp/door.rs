@@ -143,7 +143,11 @@ impl Doors {
             let (shared, tls) = (Arc::clone(&self.shared), self.tls.clone());
             let stopped = stopping.clone().cancelled_owned();
             async move {
-                let Some(listener) = listener else { return Ok(()) };
+                // A door that is off stands until the other is told to stop.
+                let Some(listener) = listener else {
+                    stopped.await;
+                    return Ok(());
+                };
                 let router = Router::new().fallback(handle).layer(CatchPanicLayer::new()).with_state(shared);
                 let service = router.into_make_service_with_connect_info::<Peer>();
                 if let Some(acceptor) = tls {

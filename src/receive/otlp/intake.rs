@@ -195,7 +195,10 @@ impl Intake {
         example: Option<String>,
     ) -> Result<Answer, Reject> {
         self.stats.skipped(skipped);
-        let Translated { batch, accepted, refusals, .. } = translated;
+        let Translated { mut batch, accepted, refusals, .. } = translated;
+        if skipped > 0 {
+            batch.refused.push(("unreadable", skipped));
+        }
         let receipt = match self.store.commit(batch).await {
             Ok(receipt) => receipt,
             Err(error) => {

@@ -121,6 +121,8 @@ fn decode<T>(
 struct Reader {
     skipped: u64,
     example: Option<String>,
+    /// What the items being read belong to, for the example: a metric's name.
+    within: String,
 }
 
 impl Reader {
@@ -142,7 +144,7 @@ impl Reader {
             };
             match item {
                 Ok(item) => items.push(item),
-                Err(Bad(why)) => self.skip(format!("`{list}[{n}]` {why}")),
+                Err(Bad(why)) => self.skip(format!("{}`{list}[{n}]` {why}", self.within)),
             }
         }
         items
@@ -178,6 +180,13 @@ impl Reader {
     }
 
     fn metric(&mut self, at: &Object) -> Read<m::Metric> {
+        self.within = text(at, "name").map_or_else(String::new, |name| format!("metric `{name}`: "));
+        let metric = self.data_of(at);
+        self.within.clear();
+        metric
+    }
+
+    fn data_of(&mut self, at: &Object) -> Read<m::Metric> {
         let data = |name: &str| match field(at, name) {
             Some(Value::Object(data)) => Ok(Some(data)),
             None => Ok(None),
@@ -290,7 +299,7 @@ fn number(at: &Object) -> Read<m::NumberDataPoint> {
         attributes: attributes(at, "attributes")?,
         start_time_unix_nano: integer(at, "startTimeUnixNano")?,
         time_unix_nano: integer(at, "timeUnixNano")?,
-        exemplars: Vec::new(),
+        exemplars: exemplars(at)?,
         flags: integer(at, "flags")?,
         value,
     })
@@ -308,7 +317,7 @@ fn classic(at: &Object) -> Read<m::HistogramDataPoint> {
             .iter()
             .map(|bound| float(bound, "explicitBounds"))
             .collect::<Read<_>>()?,
-        exemplars: Vec::new(),
+        exemplars: exemplars(at)?,
         flags: integer(at, "flags")?,
         min: optional_float(at, "min")?,
         max: optional_float(at, "max")?,
@@ -335,11 +344,30 @@ fn exponential(at: &Object) -> Read<m::ExponentialHistogramDataPoint> {
         positive: side("positive")?,
         negative: side("negative")?,
         flags: integer(at, "flags")?,
-        exemplars: Vec::new(),
+        exemplars: exemplars(at)?,
         min: optional_float(at, "min")?,
         max: optional_float(at, "max")?,
         zero_threshold: optional_float(at, "zeroThreshold")?.unwrap_or_default(),
     })
+}
+
+/// Exemplars of a point; one that cannot be read is left out, since the point does not need it.
+fn exemplars(at: &Object) -> Read<Vec<m::Exemplar>> {
+    let read = |value: &Value| -> Option<m::Exemplar> {
+        let at = value.as_object()?;
+        let value = match field(at, "asDouble") {
+            Some(value) => m::exemplar::Value::AsDouble(float(value, "asDouble").ok()?),
+            None => m::exemplar::Value::AsInt(integer_of(field(at, "asInt")?, "asInt").ok()?),
+        };
+        Some(m::Exemplar {
+            filtered_attributes: attributes(at, "filteredAttributes").ok()?,
+            time_unix_nano: integer(at, "timeUnixNano").ok()?,
+            span_id: identifier(at, "spanId", 8).ok()?,
+            trace_id: identifier(at, "traceId", 16).ok()?,
+            value: Some(value),
+        })
+    };
+    Ok(list(at, "exemplars")?.iter().filter_map(read).collect())
 }
 
 fn summary_point(at: &Object) -> Read<m::SummaryDataPoint> {
@@ -568,9 +596,12 @@ mod tests {
     #[test]
     fn one_bad_point_among_good_ones_costs_itself_only() {
         for (bad, why) in [
-            (r#"{"asInt":"many"}"#, "`dataPoints[1]` has a `asInt` that is not an integer of its type"),
-            (r#"{"asDouble":1,"flags":"x"}"#, "`dataPoints[1]` has a `flags` that is not an integer of its type"),
-            (r#""text""#, "`dataPoints[1]` is not an object"),
+            (r#"{"asInt":"many"}"#, "metric `g`: `dataPoints[1]` has a `asInt` that is not an integer of its type"),
+            (
+                r#"{"asDouble":1,"flags":"x"}"#,
+                "metric `g`: `dataPoints[1]` has a `flags` that is not an integer of its type",
+            ),
+            (r#""text""#, "metric `g`: `dataPoints[1]` is not an object"),
         ] {
             let decoded = one_gauge(bad);
             assert_eq!((points(&decoded).len(), decoded.skipped), (1, 1), "{bad}");

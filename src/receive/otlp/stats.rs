@@ -26,6 +26,7 @@ pub struct OtlpStats {
     duplicate: Counter,
     zeros: Counter,
     target_infos: Counter,
+    long_attributes: Counter,
     merged: Counter,
     identity_conflicts: Counter,
     by_reason: Mutex<Refused>,
@@ -68,6 +69,7 @@ impl OtlpStats {
         self.data_points_accepted.add(translated.accepted);
         self.zeros.add(translated.zeros);
         self.target_infos.add(translated.target_infos);
+        self.long_attributes.add(translated.long_attributes);
         self.merged.add(translated.merged);
         self.identity_conflicts.add(translated.identity_conflicts);
         add(&mut self.by_reason.lock().data_points, translated.refusals.by_reason());
@@ -141,6 +143,11 @@ impl Stats for OtlpStats {
             "rivetwatch_otlp_unreadable_items_total",
             "Data points, spans and log records of OTLP/JSON requests that could not be read.",
             self.json_skipped.get(),
+        ));
+        rows.push(StatRow::counter(
+            "rivetwatch_otlp_long_attributes_total",
+            "Resource attributes left out of target_info because they are longer than a label may be.",
+            self.long_attributes.get(),
         ));
         for (outcome, count) in [("stored", &self.stored), ("duplicate", &self.duplicate)] {
             let help = "Points of series made of OTLP data points, by what became of them.";

@@ -1,6 +1,7 @@
 //! Removes secrets from telemetry before it is kept or sent on.
 //!
-//! In:  a decoded OTLP request with its raw bytes, or any single text.   Out: the same without secrets.
+//! In:  a decoded OTLP request with its raw bytes, the labels of a series, or any single text.
+//! Out: the same without secrets.
 //! Always: what is redacted is counted by kind and by a bounded attribute name; redacting twice changes
 //! and counts nothing. Requests without any suspicious byte sequence are not walked.
 //! Limits: a secret is found by its shape or its key; a bare random string under an innocent key is not,
@@ -64,6 +65,12 @@ pub struct Redactor {
     found: Mutex<HashMap<(SecretKind, &'static str), u64>>,
 }
 
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redactor").finish_non_exhaustive()
+    }
+}
+
 impl Default for Redactor {
     fn default() -> Self {
         Self::new([])
@@ -116,6 +123,26 @@ impl Redactor {
             Cow::Borrowed(_) => None,
             Cow::Owned(clean) => Some(clean),
         }
+    }
+
+    /// Takes secrets out of the labels of one series, names included. Says whether any was found.
+    pub fn labels<'a, N, V>(&self, labels: impl IntoIterator<Item = (&'a mut N, &'a mut V)>) -> bool
+    where
+        N: AsRef<str> + From<String> + 'a,
+        V: AsRef<str> + From<String> + 'a,
+    {
+        let mut found = false;
+        for (name, value) in labels {
+            if let Some(clean) = self.scrub(name.as_ref(), value.as_ref()) {
+                *value = clean.into();
+                found = true;
+            }
+            if let Some(clean) = self.scrub("name", name.as_ref()) {
+                *name = clean.into();
+                found = true;
+            }
+        }
+        found
     }
 
     /// Takes secrets out of a metrics request. Says whether any was found.

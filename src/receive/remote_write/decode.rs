@@ -1,9 +1,10 @@
 //! From the bytes of a `WriteRequest` to a batch.
 //!
 //! In:  a decompressed request.   Out: [`Decoded`]: points, metadata, and what was refused with the reason.
-//! Always: names and labels stay as they were sent, since the data is someone else's; one broken series does not
-//! spoil the others, one broken message does.
-//! Limits: points and families a request, bytes a series; a request beyond them is refused as a whole.
+//! Always: names and labels stay as they were sent, since the data is someone else's, but for secrets, which are taken
+//! out; one broken series does not spoil the others, one broken message does.
+//! Limits: bytes a label and a series, beyond which the series is refused; points and families a request, beyond which
+//! the whole request is.
 
 use std::sync::Arc;
 
@@ -12,8 +13,9 @@ use prost::bytes::Buf;
 use prost::encoding::{self, DecodeContext, WireType};
 
 use super::histogram;
-use super::proto::{METADATA, MetricMetadata, MetricType, TIMESERIES, TimeSeries};
-use crate::model::{Labels, METRIC_NAME, Metadata, MetricKind, TimestampMs, Value, is_stale_nan, stale_nan};
+use super::proto::{HISTOGRAMS, LABELS, Label, METADATA, MetricMetadata, MetricType, SAMPLES, TIMESERIES, TimeSeries};
+use crate::model::{Exemplar, Labels, METRIC_NAME, Metadata, MetricKind, TimestampMs, Value, is_stale_nan, stale_nan};
+use crate::receive::redact::Redactor;
 use crate::storage::{Batch, Point};
 
 /// Points of one request: as many as may wait for the store by default.
@@ -22,6 +24,8 @@ pub(super) const POINTS_MAX: usize = 500_000;
 pub(super) const FAMILIES_MAX: usize = 20_000;
 /// Bytes of one series in a request, about 60,000 samples; it bounds what unpacking takes.
 pub(super) const SERIES_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one label, name and value, as for OTLP.
+pub(super) const LABEL_BYTES_MAX: usize = 64 << 10;
 /// Prometheus refuses samples further ahead than this.
 pub(super) const FUTURE_MS_MAX: i64 = 10 * 60 * 1000;
 
@@ -42,10 +46,6 @@ pub(super) struct Decoded {
 pub(super) enum DecodeError {
     #[error("the body is not a `prometheus.WriteRequest`")]
     Protobuf(#[from] prost::DecodeError),
-    #[error(
-        "series {index} of the request takes {bytes} bytes, more than {SERIES_BYTES_MAX}; send fewer samples at once"
-    )]
-    Series { index: u64, bytes: usize },
     #[error("the request has more than {POINTS_MAX} samples; send fewer at once")]
     Points,
     #[error("the request describes more than {FAMILIES_MAX} metric families; send fewer at once")]
@@ -53,18 +53,27 @@ pub(super) enum DecodeError {
 }
 
 /// Reads a request; samples later than `now` by more than ten minutes are refused.
-pub(super) fn decode(mut body: &[u8], now: TimestampMs) -> Result<Decoded, DecodeError> {
+pub(super) fn decode(mut body: &[u8], now: TimestampMs, redactor: &Redactor) -> Result<Decoded, DecodeError> {
     let mut decoded = Decoded::default();
     let latest = now.plus_ms(FUTURE_MS_MAX);
+    // One look at the whole request saves one at each label of nearly all requests.
+    let redactor = redactor.is_suspicious(body).then_some(redactor);
     while body.has_remaining() {
         let (tag, wire_type) = encoding::decode_key(&mut body)?;
         match (tag, wire_type) {
             (TIMESERIES, WireType::LengthDelimited) => {
                 let message = take(&mut body)?;
                 if message.len() > SERIES_BYTES_MAX {
-                    return Err(DecodeError::Series { index: decoded.series, bytes: message.len() });
+                    decoded.refuse_large(message)?;
+                    continue;
                 }
-                decoded.add_series(TimeSeries::decode(message)?, latest);
+                let mut series = TimeSeries::decode(message)?;
+                if let Some(redactor) = redactor {
+                    let of_exemplars = series.exemplars.iter_mut().flat_map(|e| &mut e.labels);
+                    let labels = series.labels.iter_mut().chain(of_exemplars);
+                    redactor.labels(labels.map(|l| (&mut l.name, &mut l.value)));
+                }
+                decoded.add_series(series, latest);
                 decoded.series += 1;
                 if decoded.floats + decoded.histograms > POINTS_MAX as u64 {
                     return Err(DecodeError::Points);
@@ -74,7 +83,11 @@ pub(super) fn decode(mut body: &[u8], now: TimestampMs) -> Result<Decoded, Decod
                 if decoded.batch.metadata.len() >= FAMILIES_MAX {
                     return Err(DecodeError::Families);
                 }
-                decoded.batch.metadata.push(family(MetricMetadata::decode(take(&mut body)?)?));
+                let mut family = MetricMetadata::decode(take(&mut body)?)?;
+                if let Some(clean) = redactor.and_then(|r| r.scrub("help", &family.help)) {
+                    family.help = clean;
+                }
+                decoded.batch.metadata.push(metadata(family));
             }
             _ => encoding::skip_field(wire_type, tag, &mut body, DecodeContext::default())?,
         }
@@ -98,7 +111,7 @@ fn cut_off() -> prost::DecodeError {
     MetricMetadata::decode(&[0x12, 0x01][..]).expect_err("a field of one byte is announced and missing")
 }
 
-fn family(wire: MetricMetadata) -> (String, Metadata) {
+fn metadata(wire: MetricMetadata) -> (String, Metadata) {
     let kind = match MetricType::try_from(wire.kind) {
         Ok(MetricType::Counter) => MetricKind::Counter,
         Ok(MetricType::Gauge) => MetricKind::Gauge,
@@ -113,6 +126,35 @@ fn family(wire: MetricMetadata) -> (String, Metadata) {
 }
 
 impl Decoded {
+    /// Refuses a series that is too large to be unpacked; its samples are counted without that.
+    fn refuse_large(&mut self, mut message: &[u8]) -> Result<(), DecodeError> {
+        let (bytes, mut samples, mut name) = (message.len(), 0, String::new());
+        while message.has_remaining() {
+            let (tag, wire_type) = encoding::decode_key(&mut message)?;
+            if wire_type != WireType::LengthDelimited {
+                encoding::skip_field(wire_type, tag, &mut message, DecodeContext::default())?;
+                continue;
+            }
+            let field = take(&mut message)?;
+            match tag {
+                // A name that is itself too large is not unpacked either.
+                LABELS if field.len() <= LABEL_BYTES_MAX => {
+                    let label = Label::decode(field)?;
+                    if label.name == METRIC_NAME {
+                        name = label.value;
+                    }
+                }
+                SAMPLES | HISTOGRAMS => samples += 1,
+                _ => {}
+            }
+        }
+        self.series += 1;
+        self.refuse("series_too_large", samples, || {
+            format!("a series of `{name}` takes {bytes} bytes in the request, more than {SERIES_BYTES_MAX}")
+        });
+        Ok(())
+    }
+
     fn add_series(&mut self, wire: TimeSeries, latest: TimestampMs) {
         let (floats, histograms) = (wire.samples.len() as u64, wire.histograms.len() as u64);
         self.floats += floats;
@@ -122,6 +164,13 @@ impl Decoded {
             Ok(labels) => labels,
             Err(why) => return self.refuse("invalid_labels", floats + histograms, || why),
         };
+        for exemplar in &wire.exemplars {
+            let pairs = exemplar.labels.iter().map(|l| (&l.name, &l.value));
+            let exemplar = Exemplar::new(pairs, exemplar.value, TimestampMs(exemplar.timestamp));
+            if exemplar.t <= latest {
+                self.batch.exemplars.push((labels.clone(), exemplar));
+            }
+        }
         for sample in &wire.samples {
             self.add(&labels, TimestampMs(sample.timestamp), Value::Float(sample.value), latest);
         }
@@ -168,6 +217,11 @@ fn labels(wire: &TimeSeries) -> Result<Labels, String> {
         let text: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
         text.join(", ")
     };
+    if let Some((name, value)) = pairs.iter().find(|(name, value)| name.len() + value.len() > LABEL_BYTES_MAX) {
+        let start: String = name.chars().take(64).collect();
+        let bytes = name.len() + value.len();
+        return Err(format!("label `{start}` has {bytes} bytes, more than {LABEL_BYTES_MAX}"));
+    }
     if pairs.iter().any(|(name, _)| name.is_empty()) {
         return Err(format!("`{{{}}}` has a label without a name", shown()));
     }

@@ -1,8 +1,8 @@
 //! The door for Prometheus remote write 1.0: `POST /api/v1/write`.
 //!
 //! In:  snappy-compressed `prometheus.WriteRequest`s.   Out: one batch a request to `storage::Append`.
-//! Always: an answer of 204 comes after the commit; names and labels stay as sent; where some samples are refused
-//! the others are stored, and 400 names the refused ones, which the sender must not repeat.
+//! Always: an answer of 204 comes after the commit; names and labels stay as sent, secrets apart; where some samples
+//! are refused the others are stored, and 400 names the refused ones, which the sender must not repeat.
 //! Limits: `receive.remote_write.request_size` and `.in_flight_size`; beyond the latter 503 with `Retry-After`.
 //! Source: Prometheus Remote-Write 1.0 specification.
 
@@ -26,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, warn};
 
 use crate::clock::Clock;
+use crate::receive::redact::Redactor;
 use crate::storage::{Append, AppendError, Receipt};
 
 pub use config::Config;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub config: Config,
     pub clock: Clock,
     pub store: Arc<dyn Append>,
+    /// Takes secrets out of labels and help texts.
+    pub redactor: Arc<Redactor>,
     pub stats: Arc<RemoteWriteStats>,
 }
 
@@ -141,7 +144,7 @@ async fn write(State(door): State<Arc<Door>>, request: Request) -> Response {
 impl Door {
     /// Stores a request; returns the text for the sender where samples were refused.
     async fn take(&self, request: Request) -> Result<String, Reject> {
-        let Settings { config, clock, store, stats } = &self.settings;
+        let Settings { config, clock, store, redactor, stats } = &self.settings;
         if !config.enabled {
             return Err(Reject::Off);
         }
@@ -163,10 +166,10 @@ impl Door {
         }
         let _unpacked = self.reserve(unpacked)?;
         stats.read(unpacked);
-        let now = clock.now();
+        let (now, redactor) = (clock.now(), Arc::clone(redactor));
         let work = tokio::task::spawn_blocking(move || {
             let plain = snap::raw::Decoder::new().decompress_vec(&body)?;
-            decode::decode(&plain, now).map_err(Reject::from)
+            decode::decode(&plain, now, &redactor).map_err(Reject::from)
         });
         let decoded = work.await.map_err(|e| Reject::Panic(e.to_string()))??;
         stats.decoded(&decoded);

@@ -5,6 +5,12 @@
 
 /// Field of `WriteRequest` that holds one series.
 pub(super) const TIMESERIES: u32 = 1;
+/// Field of `TimeSeries` that holds one label.
+pub(super) const LABELS: u32 = 1;
+/// Field of `TimeSeries` that holds one float.
+pub(super) const SAMPLES: u32 = 2;
+/// Field of `TimeSeries` that holds one native histogram.
+pub(super) const HISTOGRAMS: u32 = 4;
 /// Field of `WriteRequest` that holds what is known of one family.
 pub(super) const METADATA: u32 = 3;
 

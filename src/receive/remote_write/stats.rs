@@ -79,8 +79,8 @@ impl Stats for RemoteWriteStats {
             let row = StatRow::counter("rivetwatch_remote_write_received_samples_total", help, count.get());
             rows.push(row.with("kind", kind));
         }
-        let help = "Exemplars received by remote write, which are not kept.";
-        rows.push(StatRow::counter("rivetwatch_remote_write_ignored_exemplars_total", help, self.exemplars.get()));
+        let help = "Exemplars received by remote write.";
+        rows.push(StatRow::counter("rivetwatch_remote_write_exemplars_total", help, self.exemplars.get()));
         for (outcome, count) in [("stored", &self.stored), ("duplicate", &self.duplicate), ("unkept", &self.unkept)] {
             let help = "Samples received by remote write, by what became of them; unkept ones may be sent again.";
             let row = StatRow::counter("rivetwatch_remote_write_samples_total", help, count.get());

@@ -24,6 +24,6 @@ pub(crate) use config::check_url;
 pub use config::{Config, DnsConfig, KeepConfig, TargetConfig};
 pub(crate) use fetch::plain_client;
 pub use fetch::{Failure, Fetched, Fetcher, Page};
-pub use schedule::{PlannedTarget, Scraper, Settings, TargetStatus, static_targets};
+pub use schedule::{PlannedTarget, Scraper, Settings, TargetStatus, is_local, static_targets};
 pub use stats::ScrapeStats;
 pub use target::{Keep, Limits, Report, Target, TargetSettings};

@@ -23,6 +23,7 @@ use super::target::{Keep, Limits, Report, Target, TargetSettings};
 use crate::model::{TimestampMs, is_legacy_label_name};
 use crate::receive::clock::Clock;
 use crate::receive::identity::{Identity, Local, is_loopback};
+use crate::receive::redact::Redactor;
 use crate::storage::{Append, Batch};
 
 /// What the loop needs beside its configuration.
@@ -34,6 +35,8 @@ pub struct Settings {
     /// What `keep: used` means: the families that something reads. Not used with `keep: all`.
     pub used: Keep,
     pub clock: Clock,
+    /// Takes secrets out of what the pages say.
+    pub redactor: Arc<Redactor>,
 }
 
 /// The state of one target, for the API and the status page.
@@ -287,8 +290,14 @@ fn plan(settings: &Settings, target: &TargetConfig, url: Url, mut identity: Iden
             labels: config.label_limit as usize,
             label_bytes: usize::try_from(config.label_value_limit.0).unwrap_or(usize::MAX),
         },
+        redactor: Arc::clone(&settings.redactor),
     };
     PlannedTarget { url, settings, bearer_token_file: target.bearer_token_file.clone() }
+}
+
+/// Whether a target is on this machine.
+pub fn is_local(url: &Url) -> bool {
+    place(url) == "localhost"
 }
 
 /// The host of a target, all names of this machine being one.
@@ -308,6 +317,7 @@ mod tests {
             local: Local { host_name: "node-a".into(), ..Local::default() },
             used: Keep::All,
             clock: Clock::new(|| TimestampMs(0), 1.0),
+            redactor: Arc::default(),
         }
     }
 

@@ -4,7 +4,8 @@
 //! Always: a page is read whole or, when it is truncated, not at all; `up` is in every batch; a series that a page
 //! no longer has is marked stale once, and all of them when a scrape fails or the target ends.
 //! A counter that first appears on a target that was scraped before gets a zero at the previous scrape's time, so
-//! that `rate` sees its first increments: engines register families on first use.
+//! that `rate` sees its first increments: engines register families on first use. Secrets in labels, help texts and
+//! examples of faults are taken out, once for each series; series that only they told apart are one.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -16,9 +17,10 @@ use super::cache::{Cache, EntryId, Meaning, SeriesId};
 use super::fetch::{Failure, Page};
 use super::own::OwnSeries;
 use super::page::{shortened, truncation, valid_lines};
-use super::text::{Format, Line, LineError, SampleLine, parse_after_series, parse_line, parse_series};
-use crate::model::{LabelsBuilder, METRIC_NAME, Metadata, MetricKind, TimestampMs, Value};
+use super::text::{Format, Line, LineError, SampleLine, parse_after_series, parse_exemplar, parse_line, parse_series};
+use crate::model::{Exemplar, LabelsBuilder, METRIC_NAME, Metadata, MetricKind, TimestampMs, Value};
 use crate::receive::identity::Identity;
+use crate::receive::redact::Redactor;
 use crate::rivet::inventory::Family;
 use crate::rivet::names::{self, HISTOGRAM_SUFFIXES};
 use crate::storage::{Batch, Point};
@@ -76,6 +78,8 @@ pub struct TargetSettings {
     pub honor_timestamps: bool,
     pub keep: Keep,
     pub limits: Limits,
+    /// Takes secrets out of labels and help texts.
+    pub redactor: Arc<Redactor>,
 }
 
 impl TargetSettings {
@@ -88,6 +92,7 @@ impl TargetSettings {
             honor_timestamps: true,
             keep: Keep::All,
             limits: Limits::default(),
+            redactor: Arc::default(),
         }
     }
 }
@@ -111,7 +116,9 @@ pub struct Report {
     pub filtered: u64,
     pub over_series_limit: u64,
     pub over_label_limit: u64,
-    /// The first series over a limit.
+    /// Samples whose own time lies further ahead than [`FUTURE_MS_MAX`].
+    pub too_new: u64,
+    /// The first series over a limit or ahead of its time.
     pub limit_example: Option<String>,
     pub stale_markers: u64,
     /// Zeros written for counters that were born since the scrape before.
@@ -138,6 +145,9 @@ pub struct Target {
 
 /// Beyond the lookback of five minutes the scrape before says nothing about the moment before this one.
 const GAP_MS_MAX: i64 = 5 * 60_000;
+
+/// Samples further ahead of the scrape are refused: they would shut the series to every later one. As Prometheus.
+const FUTURE_MS_MAX: i64 = 10 * 60_000;
 
 impl Target {
     /// A target that was never scraped.
@@ -198,7 +208,8 @@ impl Target {
         report.body_bytes = page.body.len() as u64;
         let text = valid_lines(page.body);
         if let Some(what) = truncation(&text, page.format) {
-            report.failure = Some(Failure::Truncated { what });
+            let clean = self.settings.redactor.scrub("line", &what);
+            report.failure = Some(Failure::Truncated { what: clean.unwrap_or(what) });
             return Batch::default();
         }
         self.scrape += 1;
@@ -232,9 +243,9 @@ impl Target {
                 Ok(None) => {}
                 Err(error) => {
                     report.bad_lines += 1;
-                    report
-                        .bad_example
-                        .get_or_insert_with(|| format!("line {line_number}: {error}: `{}`", shortened(line)));
+                    if report.bad_example.is_none() {
+                        report.bad_example = Some(format!("line {line_number}: {error}: `{}`", self.shown(line)));
+                    }
                 }
             }
         }
@@ -258,6 +269,7 @@ impl Target {
             return Err(LineError::NotUtf8);
         }
         let parsed = parse_line(line, reading.format)?;
+        let help;
         let (family, change): (&str, &dyn Fn(&mut Metadata)) = match &parsed {
             Line::Sample(sample) => {
                 let entry = match self.cache.find(sample.series) {
@@ -267,7 +279,12 @@ impl Target {
                 return Ok(entry.map(|entry| (entry, sample.clone())));
             }
             Line::Type { family, kind } => (family, &|m| m.kind = *kind),
-            Line::Help { family, text } => (family, &|m| m.help = text.to_string()),
+            Line::Help { family, text } => {
+                let is_known = self.families.get(*family).is_some_and(|known| known.help == *text);
+                let clean = if is_known { None } else { self.settings.redactor.scrub("help", text) };
+                help = clean.unwrap_or_else(|| text.to_string());
+                (family, &|m| m.help.clone_from(&help))
+            }
             Line::Unit { family, unit } => (family, &|m| m.unit = (*unit).to_owned()),
             Line::Eof | Line::Blank => return Ok(None),
         };
@@ -289,7 +306,7 @@ impl Target {
 
     /// Makes sense of a series that was never met; `None` when it is over the series limit.
     fn new_entry(&mut self, raw: &str, report: &mut Report) -> Result<Option<EntryId>, LineError> {
-        let parsed = parse_series(raw)?;
+        let mut parsed = parse_series(raw)?;
         let limits = self.settings.limits;
         let is_long = |text: &str| text.len() > limits.label_bytes;
         let has_long = parsed.labels.iter().any(|(n, v)| is_long(n) || is_long(v));
@@ -297,9 +314,14 @@ impl Target {
             // Not remembered, or the cache would hold what the limit keeps out.
             report.samples += 1;
             report.over_label_limit += 1;
-            report.limit_example.get_or_insert_with(|| shortened(raw).to_owned());
+            if report.limit_example.is_none() {
+                report.limit_example = Some(self.shown(raw));
+            }
             return Ok(None);
         }
+        let redactor = &self.settings.redactor;
+        let is_redacted =
+            redactor.is_suspicious(raw.as_bytes()) && redactor.labels(parsed.labels.iter_mut().map(|(n, v)| (n, v)));
         let mut labels = LabelsBuilder::default();
         for (name, value) in parsed.labels {
             labels.set(name, value);
@@ -323,12 +345,23 @@ impl Target {
             None if self.cache.series_len() >= limits.series => {
                 report.samples += 1;
                 report.over_series_limit += 1;
-                report.limit_example.get_or_insert_with(|| shortened(raw).to_owned());
+                if report.limit_example.is_none() {
+                    report.limit_example = Some(self.shown(raw));
+                }
                 return Ok(None);
             }
-            None => self.cache.add_series(labels, is_cumulative, canonical.is_some_and(|c| c.merges)),
+            None => {
+                let merges = canonical.is_some_and(|c| c.merges) || is_redacted && is_cumulative;
+                self.cache.add_series(labels, is_cumulative, merges)
+            }
         };
         Ok(Some(self.cache.add(raw, Meaning::Series(series))))
+    }
+
+    /// The beginning of a line for a person to read.
+    fn shown(&self, line: &str) -> String {
+        let clean = self.settings.redactor.scrub("line", line);
+        shortened(clean.as_deref().unwrap_or(line)).to_owned()
     }
 
     /// Whether the page's own types make a stranger's series cumulative.
@@ -370,6 +403,17 @@ impl Target {
             Meaning::Series(series) => series,
         };
         let own_time = sample.timestamp.filter(|_| self.settings.honor_timestamps);
+        if own_time.is_some_and(|t| t > reading.at.plus_ms(FUTURE_MS_MAX)) {
+            report.too_new += 1;
+            if report.limit_example.is_none() {
+                let series = &self.cache.series(series).labels;
+                report.limit_example = Some(format!("{series} is more than 10m ahead of the scrape"));
+            }
+            return;
+        }
+        if let Some(text) = sample.exemplar {
+            self.take_exemplar(series, text, reading);
+        }
         if self.cache.series(series).seen == scrape {
             let series = self.cache.series(series);
             match &mut reading.batch.points[series.point].value {
@@ -384,6 +428,17 @@ impl Target {
         series.point = reading.batch.points.len();
         series.has_own_time = own_time.is_some();
         reading.batch.points.push(Point { labels: series.labels.clone(), t, value: Value::Float(sample.value) });
+    }
+
+    /// Takes in what stands behind a sample; text that is no exemplar costs nothing but itself.
+    fn take_exemplar(&mut self, series: SeriesId, text: &str, reading: &mut Reading) {
+        let clean = self.settings.redactor.scrub("exemplar", text);
+        let text = clean.as_deref().unwrap_or(text);
+        if let Some((labels, value, t)) = parse_exemplar(text) {
+            let t = t.map_or(reading.at, |t| t.min(reading.at));
+            let series = self.cache.series(series).labels.clone();
+            reading.batch.exemplars.push((series, Exemplar::new(labels, value, t)));
+        }
     }
 
     /// Notes that a series is in this page, and gives it a zero when it was born since the page before.
@@ -457,6 +512,7 @@ impl Target {
             ("duplicate_in_page", report.duplicates),
             ("scrape_series_limit", report.over_series_limit),
             ("scrape_label_limit", report.over_label_limit),
+            ("too_new", report.too_new),
         ];
         batch.refused = refused.into_iter().filter(|(_, n)| *n > 0).collect();
         self.points_hint = batch.points.len() + OwnSeries::COUNT;

@@ -1,10 +1,12 @@
 //! The life of a target, page by page.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
 use crate::model::{Labels, MetricKind, TimestampMs, Value, is_stale_nan};
 use crate::receive::identity::Identity;
+use crate::receive::redact::Redactor;
 use crate::storage::Batch;
 
 const TOOK: Duration = Duration::from_millis(7);
@@ -340,4 +342,51 @@ fn metadata_comes_once_and_again_when_it_changes() {
     assert_eq!((batch.metadata[0].1.kind, batch.metadata[0].1.help.as_str()), (MetricKind::Counter, "one"));
     assert!(scrape(&mut target, 2, page).0.metadata.is_empty());
     assert_eq!(scrape(&mut target, 3, "# HELP a two\n# TYPE a counter\na 1\n").0.metadata[0].1.help, "two");
+}
+
+#[test]
+fn secrets_are_taken_out_of_labels_help_and_examples_and_what_they_told_apart_is_one_series() {
+    let secret = "4dm1n-t0ken-of-the-engine";
+    let redactor = Arc::new(Redactor::new([secrecy::SecretString::from(secret)]));
+    let mut target = Target::new(TargetSettings {
+        redactor: Arc::clone(&redactor),
+        is_engine: false,
+        ..TargetSettings::engine(identity())
+    });
+    let page = format!(
+        "# HELP calls_total Calls to http://default:hunter2@engine:6420.\n# TYPE calls_total counter\n\
+         calls_total{{uri=\"/a?rvt-token=first\"}} 2\ncalls_total{{uri=\"/a?rvt-token=second\"}} 3\n\
+         calls_total{{uri=\"/b\"}} 5\ncalls_total{{token=\"{secret}\"}} 7\ncalls_total{{uri=\"{secret}\" 1\n"
+    );
+    let (batch, report) = scrape(&mut target, 1, &page);
+    let expected = [
+        r#"calls_total{uri="/a?rvt-token=REDACTED"} @15 5"#,
+        r#"calls_total{uri="/b"} @15 5"#,
+        r#"calls_total{token="REDACTED"} @15 7"#,
+    ];
+    assert_eq!(lines(&batch), expected);
+    assert_eq!(batch.metadata[0].1.help, "Calls to http://REDACTED@engine:6420.");
+    assert!(report.bad_example.is_some_and(|example| example.contains("REDACTED") && !example.contains(secret)));
+
+    let cut = format!("{page}calls_total{{uri=\"{secret}");
+    let failure = scrape(&mut target, 2, &cut).1.failure.map(|f| f.to_string()).unwrap_or_default();
+    assert!(failure.contains("REDACTED") && !failure.contains(secret), "{failure}");
+
+    let counted = |redactor: &Redactor| crate::model::Stats::rows(redactor).iter().map(|row| row.value).sum::<f64>();
+    let before = counted(&redactor);
+    let page = page.replace("hunter2@", "").replace("calls_total{uri=\"4dm1n-t0ken-of-the-engine\" 1\n", "");
+    assert_eq!(lines(&scrape(&mut target, 3, &page).0).len(), 3);
+    assert_eq!(counted(&redactor), before, "a series is looked at once");
+}
+
+#[test]
+fn a_sample_far_ahead_of_its_scrape_is_refused_and_counted() {
+    let mut target = stranger(Limits::default());
+    let (batch, report) = scrape(&mut target, 1, "a 1 99999999999999\nb 2 20000\nc 3\n");
+    assert_eq!(lines(&batch), ["b @20 2", "c @15 3"]);
+    assert_eq!(report.too_new, 1);
+    assert!(batch.refused.contains(&("too_new", 1)), "{:?}", batch.refused);
+    assert!(report.limit_example.is_some_and(|e| e.contains("a{") && e.contains("ahead")));
+    let (batch, _) = scrape(&mut target, 2, "a 1\n");
+    assert!(lines(&batch).contains(&"a @30 1".to_owned()), "later samples of the series are taken");
 }

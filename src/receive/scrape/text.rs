@@ -3,7 +3,7 @@
 //! In:  one line.   Out: [`Line`]; a sample keeps its series as raw text, which [`parse_series`] takes apart
 //! only when it is new. Always: no panic on any input; a line is read whole or refused whole.
 //! Escapes `\\`, `\"` and `\n` are resolved, other backslashes stand for themselves, as in Prometheus. Quoted
-//! metric and label names (UTF-8) are read. Exemplars are skipped.
+//! metric and label names (UTF-8) are read.
 
 use std::borrow::Cow;
 
@@ -59,6 +59,8 @@ pub struct SampleLine<'a> {
     pub value: f64,
     /// The time on the line, if it has one.
     pub timestamp: Option<TimestampMs>,
+    /// What stands behind ` # `, for [`parse_exemplar`].
+    pub exemplar: Option<&'a str>,
 }
 
 /// Why a line was refused.
@@ -113,28 +115,40 @@ pub fn parse_after_series(line: &str, end: usize, format: Format) -> Result<Samp
     let (series, rest) = line.split_at_checked(end).ok_or(LineError::NoValue)?;
     // The engine's lines end in one space and a whole number, nearly all of them.
     if let Some(value) = rest.strip_prefix(' ').and_then(parse_whole_number) {
-        return Ok(SampleLine { series, value, timestamp: None });
+        return Ok(SampleLine { series, value, timestamp: None, exemplar: None });
     }
     let rest = trim(rest);
-    let rest = match (format, rest.find(" # ")) {
-        (Format::OpenMetrics, Some(exemplar)) => &rest[..exemplar],
-        _ => rest,
+    let (rest, exemplar) = match (format, rest.split_once(" # ")) {
+        (Format::OpenMetrics, Some((rest, exemplar))) => (rest, Some(exemplar)),
+        _ => (rest, None),
     };
     let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
     let value = parse_value(words.next().ok_or(LineError::NoValue)?).ok_or(LineError::BadValue)?;
     let timestamp = words.next().map(|word| parse_timestamp(word, format)).transpose()?;
     match words.next() {
-        None => Ok(SampleLine { series: series.trim_end_matches([' ', '\t']), value, timestamp }),
+        None => Ok(SampleLine { series: series.trim_end_matches([' ', '\t']), value, timestamp, exemplar }),
         Some(_) => Err(LineError::TrailingText),
     }
 }
+
+/// Reads an exemplar, `{trace_id="…"} 0.67 1.4`: its labels, value, and time where it has one.
+pub fn parse_exemplar(text: &str) -> Option<(Labels<'_>, f64, Option<TimestampMs>)> {
+    let end = series_end(text.as_bytes()).ok().filter(|_| text.starts_with('{'))?;
+    let mut series = Series { name: "".into(), labels: Vec::new() };
+    parse_labels(&text[1..end], &mut series).ok()?;
+    let sample = parse_after_series(text, end, Format::OpenMetrics).ok()?;
+    Some((series.labels, sample.value, sample.timestamp))
+}
+
+/// Pairs of a label's name and value, in the order they were written.
+pub type Labels<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 /// The name and labels of a series.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series<'a> {
     pub name: Cow<'a, str>,
-    /// In the order they were written; each name once; values may be empty.
-    pub labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// Each name once; values may be empty.
+    pub labels: Labels<'a>,
 }
 
 /// Takes the raw text of a series apart.
@@ -150,23 +164,25 @@ pub fn parse_series(raw: &str) -> Result<Series<'_>, LineError> {
     };
     let name = name.trim_end_matches([' ', '\t']);
     let mut series = Series { name: name.into(), labels: Vec::new() };
-    let mut rest = skip_space(labels);
+    parse_labels(labels, &mut series)?;
+    let quoted_name = name.is_empty() && !series.name.is_empty();
+    if quoted_name || is_legacy_metric_name(&series.name) { Ok(series) } else { Err(LineError::BadMetricName) }
+}
+
+/// Reads what stands behind `{`, up to the `}` at the end.
+fn parse_labels<'a>(text: &'a str, series: &mut Series<'a>) -> Result<(), LineError> {
+    let mut rest = skip_space(text);
     loop {
         if let Some(end) = rest.strip_prefix('}') {
-            if !skip_space(end).is_empty() {
-                return Err(LineError::TrailingText);
-            }
-            break;
+            return if skip_space(end).is_empty() { Ok(()) } else { Err(LineError::TrailingText) };
         }
-        rest = parse_label(rest, &mut series)?;
+        rest = parse_label(rest, series)?;
         rest = match rest.strip_prefix(',') {
             Some(next) => skip_space(next),
             None if rest.starts_with('}') => rest,
             None => return Err(LineError::LabelsNotClosed),
         };
     }
-    let quoted_name = name.is_empty() && !series.name.is_empty();
-    if quoted_name || is_legacy_metric_name(&series.name) { Ok(series) } else { Err(LineError::BadMetricName) }
 }
 
 /// Reads one `name="value"`, or a quoted metric name; returns what stands behind it.
@@ -390,6 +406,11 @@ mod tests {
         let line = r##"foo_bucket{le="1"} 17 1.5 # {trace_id="a # b"} 0.67 1.4"##;
         let Ok(Line::Sample(s)) = parse_line(line, Format::OpenMetrics) else { panic!("{line}") };
         assert_eq!((s.value, s.timestamp), (17.0, Some(TimestampMs(1500))));
+        let exemplar = parse_exemplar(s.exemplar.unwrap()).unwrap();
+        assert_eq!(exemplar, (vec![("trace_id".into(), "a # b".into())], 0.67, Some(TimestampMs(1400))));
+        for bad in ["", "{", "{} ", "{a=1} 1", "a 1", "{a=\"1\"} x"] {
+            assert_eq!(parse_exemplar(bad), None, "{bad}");
+        }
         assert_eq!(parse_line("# EOF", Format::OpenMetrics), Ok(Line::Eof));
         assert_eq!(
             parse_line("# UNIT a seconds", Format::OpenMetrics),

@@ -25,6 +25,7 @@ use super::admission::Commit;
 use super::config::{Settings, WalSync};
 use super::index::Slot;
 use super::ledger::Totals;
+use super::retention::Retention;
 use crate::model::Counter;
 use segment::SegmentWriter;
 
@@ -96,7 +97,7 @@ impl Wal {
     pub fn open(dir: &Path, settings: &Settings, counters: Arc<WalCounters>) -> Result<(Self, Replayed), OpenError> {
         std::fs::create_dir_all(dir).map_err(io_error("create the directory", dir))?;
         let lock = lock(dir)?;
-        let replayed = replay::replay(dir, settings.chunk_span_ms())?;
+        let replayed = replay::replay(dir, Retention::new(settings))?;
         let segment = match replayed.last_segment {
             Some((number, len)) => SegmentWriter::reopen(dir, number, len),
             None => SegmentWriter::create(dir, replayed.next_segment),

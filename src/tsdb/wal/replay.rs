@@ -18,6 +18,7 @@ use super::{OpenError, io_error};
 use crate::model::{Labels, Metadata};
 use crate::tsdb::index::Slot;
 use crate::tsdb::ledger::Totals;
+use crate::tsdb::retention::{Keep, Retention};
 use crate::tsdb::series::Series;
 
 /// Damaged places that are named; further ones are only counted.
@@ -77,11 +78,11 @@ pub(in crate::tsdb) struct Replayed {
 }
 
 /// Reads everything, cuts a torn end off, and removes files that a checkpoint has made superfluous.
-pub(super) fn replay(dir: &Path, chunk_span_ms: i64) -> Result<Replayed, OpenError> {
+pub(super) fn replay(dir: &Path, retention: Retention) -> Result<Replayed, OpenError> {
     let (mut segments, mut checkpoints) = list(dir)?;
     segments.sort_unstable();
     checkpoints.sort_unstable();
-    let mut reader = Reader { chunk_span_ms, ..Reader::default() };
+    let mut reader = Reader::new(retention);
     let covered = checkpoints.last().copied();
     if let Some(number) = covered {
         reader.read_checkpoint(dir, number)?;
@@ -122,10 +123,9 @@ fn list(dir: &Path) -> Result<(Vec<u64>, Vec<u64>), OpenError> {
     Ok((segments, checkpoints))
 }
 
-#[derive(Default)]
 struct Reader {
     out: Replayed,
-    chunk_span_ms: i64,
+    retention: Retention,
     by_log_ref: HashMap<u64, Slot>,
     /// Made when the first commit brings a new series: a log that ends behind a checkpoint may bring none.
     by_labels: Option<HashMap<Labels, Slot>>,
@@ -136,6 +136,18 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(retention: Retention) -> Self {
+        Self {
+            retention,
+            out: Replayed::default(),
+            by_log_ref: HashMap::default(),
+            by_labels: None,
+            last_t: Vec::new(),
+            metadata: HashMap::default(),
+            decoded: Decoded::default(),
+        }
+    }
+
     fn read_checkpoint(&mut self, dir: &Path, number: u64) -> Result<(), OpenError> {
         let path = FileKind::Checkpoint.path(dir, number);
         let bytes = self.read_file(FileKind::Checkpoint, &path, number)?;
@@ -236,7 +248,8 @@ impl Reader {
         self.metadata.extend(head.metadata);
     }
 
-    fn take_series(&mut self, series: Series) {
+    fn take_series(&mut self, mut series: Series) {
+        series.keep = self.retention.keep(&series.labels);
         self.out.report.samples += series.samples() as u64;
         let slot = self.out.series.len() as Slot;
         self.out.last_log_ref = self.out.last_log_ref.max(series.log_ref);
@@ -256,7 +269,7 @@ impl Reader {
             // A series that was dropped and began again has two numbers.
             match self.slot_of(&labels) {
                 Some(slot) => drop(self.by_log_ref.insert(log_ref, slot)),
-                None => self.take_series(Series::new(labels, log_ref)),
+                None => self.take_series(Series::new(labels, log_ref, Keep::default())),
             }
             self.out.last_log_ref = self.out.last_log_ref.max(log_ref);
         }
@@ -275,7 +288,8 @@ impl Reader {
             if t.0 > *last_t {
                 *last_t = t.0;
                 self.out.report.samples += 1;
-                self.out.series[slot as usize].push(t, value, self.chunk_span_ms);
+                let series = &mut self.out.series[slot as usize];
+                series.push(t, value, self.retention.chunk_span_ms(series.keep));
             }
         }
     }

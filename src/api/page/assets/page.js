@@ -75,7 +75,7 @@ async function gather() {
 }
 
 function draw(data) {
-  const alerts = data.alerts
+  const alerts = [...data.alerts, ...foreign(data)]
     .map((alert) => ({ ...alert, severity: alert.labels.severity ?? "none", since: new Date(alert.activeAt) }))
     .filter((alert) => alert.severity !== "none" && alert.labels.alertname !== "Watchdog")
     .sort((a, b) => rank(a) - rank(b) || a.since - b.since);
@@ -101,7 +101,8 @@ function threshold(data, signal, severity) {
 }
 
 function drawVerdict(data, alerts) {
-  const firing = (severity) => alerts.filter((alert) => alert.state === "firing" && alert.severity === severity);
+  // What another alert explains, or somebody silenced, is listed below and not the headline.
+  const firing = (severity) => alerts.filter((alert) => alert.state === "firing" && alert.severity === severity && !suppression(data, alert));
   const [critical, warning] = [firing("critical"), firing("warning")];
   const engines = of(data, "rivet:engine_up:bool");
   const up = engines.filter(({ value }) => value > 0).length;
@@ -118,12 +119,16 @@ function drawVerdict(data, alerts) {
     [state, title] = ["warn", "The Watchdog does not fire, so rules are not being evaluated"];
   } else if (failing.length) {
     [state, title] = ["warn", `${plural(failing.length, "rule")} cannot be evaluated, so silence proves nothing`];
+  } else if (!engines.length && !loadedRules(data)) {
+    [state, title] = ["good", "This agent receives and forwards; the gateway judges"];
   } else if (!engines.length) {
     [state, title] = ["warn", "No engine has been seen yet"];
   }
   const seen = engines.length
     ? `${up} of ${plural(Math.max(engines.length, expected), "engine")} up`
-    : "Point an engine's OTLP exporter at port 4317, or let the agent scrape its port 6430";
+    : loadedRules(data)
+      ? "Point an engine's OTLP exporter at port 4317, or let the agent scrape its port 6430"
+      : "Its sources are below";
   const pending = alerts.filter((alert) => alert.state === "pending" && COLORS[alert.severity]).length;
   const info = firing("info").length;
   const parts = [seen, worst && `since ${clock(worst.since)} (${duration((data.now - worst.since) / 1000)})`, pending && `${plural(pending, "alert")} pending`, info && `${plural(info, "note")} below`];
@@ -131,6 +136,8 @@ function drawVerdict(data, alerts) {
   show("verdict", el("h1", title), el("p", parts.filter(Boolean).join(" · ")));
   document.title = worst ? `${critical.length ? "●" : "○"} ${worst.labels.alertname} – rivetwatch` : "rivetwatch";
 }
+
+const loadedRules = (data) => (data.rules?.groups ?? []).some(({ rules }) => rules?.length);
 
 /** The alert that always fires is loaded, yet it does not. */
 function watchdogSleeps(data) {
@@ -163,7 +170,8 @@ function drawAlerts(data, alerts) {
   const rows = shown.map((alert) => {
     const { alertname = "" } = alert.labels;
     const color = alert.state === "firing" ? COLORS[alert.severity] : null;
-    const runbook = link("Runbook", alert.annotations?.runbook_url, `/runbooks/${encodeURIComponent(alertname)}`);
+    const shipped = alertname.startsWith("Rivet") && !alert.isForeign ? `/runbooks/${encodeURIComponent(alertname)}` : null;
+    const runbook = alert.annotations?.runbook_url || shipped ? link("Runbook", alert.annotations?.runbook_url, shipped) : "";
     const state = alert.state === "firing" ? alert.severity : `${alert.severity}, pending`;
     return [
       el(color ? `span.tag.${color}` : "span.tag", state),
@@ -178,14 +186,36 @@ function drawAlerts(data, alerts) {
   show("alerts", heading("Alerts", remark), table(columns, rows, { lead: 1, rowClass: () => "alert-row" }));
 }
 
+/** What the notifier knows of an alert. */
+function route(data, alert) {
+  if (!Array.isArray(data.routed)) return null;
+  const same = (labels) => Object.entries(alert.labels).every(([name, value]) => labels?.[name] === value);
+  return data.routed.find(({ labels }) => same(labels)) ?? null;
+}
+
+/** Why an alert is sent to nobody although it fires; empty when it is sent. */
+function suppression(data, alert) {
+  const status = route(data, alert)?.status;
+  if (status?.silencedBy?.length) return "silenced";
+  return status?.inhibitedBy?.length ? "held back: another alert is its cause" : "";
+}
+
+/** Firing alerts that others handed in to be routed. */
+function foreign(data) {
+  if (!Array.isArray(data.routed)) return [];
+  const own = (labels) => data.alerts.some((alert) => Object.entries(alert.labels).every(([name, value]) => labels[name] === value));
+  return data.routed
+    .filter(({ labels, endsAt }) => !own(labels) && labels.alertname !== "Watchdog" && new Date(endsAt) > data.now)
+    .map(({ labels, annotations, startsAt }) => ({ labels, annotations, state: "firing", activeAt: startsAt, isForeign: true }));
+}
+
 /** To whom an alert goes, or why it goes to nobody. */
 function held(data, alert) {
   if (alert.state !== "firing" || !Array.isArray(data.routed)) return "";
-  const same = (labels) => Object.entries(alert.labels).every(([name, value]) => labels?.[name] === value);
-  const routed = data.routed.find(({ labels }) => same(labels));
+  const routed = route(data, alert);
   if (!routed) return "";
-  if (routed.status?.silencedBy?.length) return "silenced";
-  if (routed.status?.inhibitedBy?.length) return "held back: another alert is its cause";
+  const why = suppression(data, alert);
+  if (why) return why;
   const receivers = (routed.receivers ?? []).map(({ name }) => name).join(", ");
   return receivers ? `goes to ${receivers}` : "goes to nobody";
 }

@@ -10,6 +10,7 @@
 
 mod attributes;
 mod delta;
+mod exemplars;
 mod exponential;
 mod names;
 mod refusals;
@@ -22,6 +23,7 @@ use std::net::IpAddr;
 
 use hashbrown::HashSet;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, Metric, ResourceMetrics, metric};
 use parking_lot::Mutex;
 
@@ -97,6 +99,8 @@ pub struct Translated {
     pub zeros: u64,
     /// `target_info` points.
     pub target_infos: u64,
+    /// Resource attributes that were too long to become labels of `target_info`.
+    pub long_attributes: u64,
     /// Points added to others because cutting a free-text label made their series one.
     pub merged: u64,
     /// Resources whose identity two processes share, so that it had to be split.
@@ -216,7 +220,8 @@ impl Translator {
 
     /// Moves what a writer made to the batch, with zeros before the counters that were just born.
     fn append(&self, writer: Writer<'_>, instance_key: u64, out: &mut Translated) {
-        let emitted = writer.finish();
+        let (emitted, mut exemplars) = writer.finish();
+        out.batch.exemplars.append(&mut exemplars);
         out.batch.points.reserve(emitted.len());
         let mut state = self.state.lock();
         let page = emitted.iter().filter(|e| e.is_counter).map(|e| e.point.t).min();
@@ -240,12 +245,19 @@ impl Translator {
 
     fn target_info(
         &self,
-        attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue],
+        attributes: &[KeyValue],
         identity: &[(String, String)],
         t: TimestampMs,
         out: &mut Translated,
     ) {
-        let descriptive: Vec<_> = attributes.iter().filter(|a| !resource::is_identifying(&a.key)).cloned().collect();
+        let fits = |a: &&KeyValue| {
+            let bytes = a.value.as_ref().map_or(0, |value| attributes::text_of(value).len());
+            bytes <= self.options.label_value_bytes_max
+        };
+        let descriptive = attributes.iter().filter(|a| !resource::is_identifying(&a.key));
+        let (descriptive, long): (Vec<_>, Vec<_>) = descriptive.partition(fits);
+        out.long_attributes += long.len() as u64;
+        let descriptive: Vec<KeyValue> = descriptive.into_iter().cloned().collect();
         if descriptive.is_empty() {
             return;
         }
@@ -294,7 +306,7 @@ fn cumulative_starts(resource: &ResourceMetrics) -> impl Iterator<Item = (u64, u
         .filter(|(_, start)| *start != 0)
 }
 
-fn series_hash(metric: &Metric, attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue]) -> u64 {
+fn series_hash(metric: &Metric, attributes: &[KeyValue]) -> u64 {
     let pairs: Vec<_> = attributes
         .iter()
         .map(|a| (a.key.as_str(), a.value.as_ref().map(attributes::text_of).unwrap_or_default()))

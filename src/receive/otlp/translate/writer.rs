@@ -15,8 +15,8 @@ use super::delta::{Classic, Total};
 use super::exponential::Exponential;
 use super::names::{Shape, Style, metric_name};
 use super::refusals::Refusal;
-use super::{Options, State, Translated, attributes, named};
-use crate::model::{Labels, LabelsBuilder, Metadata, MetricKind, TimestampMs, UnixNanos, Value, stale_nan};
+use super::{Options, State, Translated, attributes, exemplars, named};
+use crate::model::{Exemplar, Labels, LabelsBuilder, Metadata, MetricKind, TimestampMs, UnixNanos, Value, stale_nan};
 use crate::rivet;
 use crate::storage::Point;
 
@@ -37,6 +37,7 @@ pub(super) struct Writer<'a> {
     identity: Vec<(String, String)>,
     received_at: TimestampMs,
     emitted: Vec<Emitted>,
+    exemplars: Vec<(Labels, Exemplar)>,
     latest: Option<TimestampMs>,
 }
 
@@ -67,7 +68,16 @@ impl<'a> Writer<'a> {
         identity: Vec<(String, String)>,
         received_at: TimestampMs,
     ) -> Self {
-        Self { options, is_engine, is_exact: false, identity, received_at, emitted: Vec::new(), latest: None }
+        Self {
+            options,
+            is_engine,
+            is_exact: false,
+            identity,
+            received_at,
+            emitted: Vec::new(),
+            exemplars: Vec::new(),
+            latest: None,
+        }
     }
 
     /// A writer for points whose names and labels another rivetwatch made final.
@@ -80,8 +90,9 @@ impl<'a> Writer<'a> {
         self.latest
     }
 
-    pub(super) fn finish(self) -> Vec<Emitted> {
-        self.emitted
+    /// The points, and the exemplars with the labels of their series.
+    pub(super) fn finish(self) -> (Vec<Emitted>, Vec<(Labels, Exemplar)>) {
+        (self.emitted, self.exemplars)
     }
 
     /// Writes one metric; counts what was accepted and refused into `out`.
@@ -242,6 +253,8 @@ impl<'a> Writer<'a> {
             Some(number_data_point::Value::AsInt(v)) => v as f64,
             None => return Err(Refusal::NoValue),
         };
+        let read = |e| Some((labels.clone(), exemplars::read(e, frame.t, self.options)?));
+        self.exemplars.extend(point.exemplars.iter().filter_map(read));
         match reading {
             Reading::Level => self.push(labels, &frame, value, false, None),
             // A zero sent as another rivetwatch's own needs no zero before it.
@@ -288,15 +301,18 @@ impl<'a> Writer<'a> {
         let labels = named(&mut frame.labels, &format!("{family}_count")).build();
         self.push(labels, &frame, value(histogram.count as f64), counts, zero_at);
         named(&mut frame.labels, &format!("{family}_bucket"));
+        let mut exemplars = exemplars::by_value(&point.exemplars, frame.t, self.options);
         let mut cumulated = 0u64;
         for (bound, n) in histogram.bounds.iter().zip(&histogram.counts) {
             cumulated = cumulated.saturating_add(*n);
             if bound.is_finite() {
                 let labels = frame.labels.set("le", attributes::number_text(*bound)).build();
+                self.exemplars.extend(exemplars::up_to(&mut exemplars, *bound).map(|e| (labels.clone(), e)));
                 self.push(labels, &frame, value(cumulated as f64), counts, zero_at);
             }
         }
         let labels = frame.labels.set("le", "+Inf").build();
+        self.exemplars.extend(exemplars.into_iter().map(|e| (labels.clone(), e)));
         self.push(labels, &frame, value(histogram.count as f64), counts, zero_at);
         Ok(frame.merges)
     }
@@ -322,6 +338,8 @@ impl<'a> Writer<'a> {
             let Total::Exponential(total) = added.total else { return Ok(false) };
             histogram = total;
         }
+        let read = |e| Some((labels.clone(), exemplars::read(e, frame.t, self.options)?));
+        self.exemplars.extend(point.exemplars.iter().filter_map(read));
         let point = Point { labels, t: frame.t, value: Value::Histogram(histogram.to_native().into()) };
         self.latest = self.latest.max(Some(frame.t));
         self.emitted.push(Emitted { point, is_counter: false, zero_at: None });

@@ -1,16 +1,8 @@
-//! The `capacity:` section: limits of actor hosts that no telemetry tells.
+//! Limits of the platforms that run actors, which no telemetry of the engine tells.
 
 use serde::Deserialize;
 
 use crate::model::Problem;
-
-/// What the operator knows of the places where actors run.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// One entry a pool; a pool without an entry has unknown limits.
-    pub actor_hosts: Vec<ActorHost>,
-}
 
 /// The limits of the platform behind one pool.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -59,13 +51,16 @@ impl RateScope {
 impl ActorHost {
     /// Start requests a second that the platform takes in all; `None` when the limit or a factor is unknown.
     pub fn allowed_rate(&self) -> Option<f64> {
-        let rate = self.rate_limit?.per_second;
-        let factor = match self.per {
-            RateScope::Ip => self.egress_ips.unwrap_or(1),
-            RateScope::Instance => self.max_instances?,
-            RateScope::Pool => 1,
-        };
-        Some(rate * f64::from(factor))
+        Some(self.rate_limit?.per_second * f64::from(self.counted()?))
+    }
+
+    /// How many times the limit is given: addresses, instances, or once. `None` where that is unknown.
+    pub fn counted(&self) -> Option<u32> {
+        match self.per {
+            RateScope::Ip => Some(self.egress_ips.unwrap_or(1)),
+            RateScope::Instance => self.max_instances,
+            RateScope::Pool => Some(1),
+        }
     }
 }
 
@@ -107,20 +102,26 @@ impl<'de> Deserialize<'de> for Rate {
     }
 }
 
-impl Config {
-    /// Reports pools that are named twice and limits that cannot be worked out.
-    pub fn validate(&self, at: &str, problems: &mut Vec<Problem>) {
-        for (i, host) in self.actor_hosts.iter().enumerate() {
-            let key = |name: &str| format!("{at}.actor_hosts[{i}].{name}");
-            if host.pool.is_empty() {
-                problems.push(Problem::new(key("pool"), "must name a pool, got an empty text"));
-            }
-            if self.actor_hosts[..i].iter().any(|other| other.pool == host.pool) {
-                problems.push(Problem::new(key("pool"), format!("must be unique, got `{}` a second time", host.pool)));
-            }
-            if host.per == RateScope::Instance && host.rate_limit.is_some() && host.max_instances.is_none() {
-                problems.push(Problem::new(key("max_instances"), "must be given where `per` is `instance`"));
-            }
+/// Reports pools that are named twice and limits that cannot be worked out.
+pub(super) fn validate(hosts: &[ActorHost], at: &str, problems: &mut Vec<Problem>) {
+    for (i, host) in hosts.iter().enumerate() {
+        let key = |name: &str| format!("{at}[{i}].{name}");
+        if host.pool.is_empty() {
+            problems.push(Problem::new(key("pool"), "must name a pool, got an empty text"));
+        }
+        if hosts[..i].iter().any(|other| other.pool == host.pool) {
+            problems.push(Problem::new(key("pool"), format!("must be unique, got `{}` a second time", host.pool)));
+        }
+        if host.per == RateScope::Instance && host.rate_limit.is_some() && host.max_instances.is_none() {
+            problems.push(Problem::new(key("max_instances"), "must be given where `per` is `instance`"));
+        }
+        let zero = [
+            ("egress_ips", host.egress_ips == Some(0)),
+            ("max_instances", host.max_instances == Some(0)),
+            ("concurrency", host.concurrency == Some(0)),
+        ];
+        for (name, _) in zero.iter().filter(|(_, is_zero)| *is_zero) {
+            problems.push(Problem::new(key(name), "must be at least 1, got 0"));
         }
     }
 }

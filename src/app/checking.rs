@@ -1,0 +1,312 @@
+//! The production checklist: what of the configuration it is run with, and the runs of a judging agent.
+//!
+//! In:  the configuration, and the series of the agent's own store or of another.   Out: a report, as JSON for the API
+//! and as own metrics.   Always: a run that hangs in a probe ends with that probe's deadline, and judging goes on beside it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use reqwest::Url;
+use secrecy::SecretString;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::metrics::Bridge;
+use super::tasks::Stage;
+use super::views::to_json;
+use crate::api::View;
+use crate::checklist::evidence::{ActorHostTold, Backend, Evidence, Told};
+use crate::checklist::known::{Known, unknown};
+use crate::checklist::probes::{
+    self, Access, ClusterSource, EngineAddress, NatsSource, Row, Rows, Series, Sources, kubernetes, postgres,
+};
+use crate::checklist::{CheckStats, Choice, KubernetesMode, Report, Status, judge};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::model::{self, TimestampMs};
+use crate::promql::{self, Engine, QueryValue};
+use crate::tsdb::Tsdb;
+
+/// The runbook that has a section for each item.
+const RUNBOOK: &str = "RivetCheckFailing";
+/// Time after the start before the first run, so that received data and rules are there.
+const FIRST_RUN_MS: i64 = 60_000;
+
+/// Who runs the checklist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vantage {
+    /// A running agent: it uses the service account of its pod, and no kubeconfig that happens to lie around.
+    Agent,
+    /// A person at a terminal.
+    Command,
+}
+
+/// Everything a run needs besides the time and the series.
+pub struct Plan {
+    pub told: Told,
+    pub choice: Choice,
+    pub engine: Known<EngineAddress>,
+    pub cluster: ClusterSource,
+    pub engine_config: Vec<PathBuf>,
+    pub postgres: Known<SecretString>,
+    pub nats: NatsSource,
+    pub grafana: Known<(Url, Option<SecretString>)>,
+    pub tries_outside: bool,
+    /// The rest of the `check` section, as it is configured.
+    pub config: crate::checklist::Config,
+}
+
+impl Plan {
+    /// What the configuration says.
+    pub fn of(config: &Config, vantage: Vantage) -> Self {
+        let check = config.check.clone();
+        let admin_token = config.receive.engine_api.admin_token_file.as_deref();
+        let admin_token = admin_token.map(|path| secret_file(path, "receive.engine_api.admin_token_file"));
+        let told = Told {
+            backend: config.engine.backend.map(backend),
+            expected_instances: config.engine.expected_instances,
+            public_url: config.engine.public_url.clone(),
+            admin_token: admin_token.clone(),
+            sampler_ratio: config.receive.spans.sampler_ratio,
+            actor_hosts: config.capacity.actor_hosts.iter().map(actor_host).collect(),
+            certificate_expiry: check.tls.expiry.0,
+            standby_lag: check.postgres.standby_lag.0,
+            backup_age: check.postgres.backup_age.0,
+            alert_age: check.alert_age.0,
+            without_kubernetes: (check.kubernetes.mode == KubernetesMode::Off)
+                .then(|| "`check.kubernetes.mode` is `off`".to_owned()),
+        };
+        let engine = match config.receive.engine_api.enabled {
+            true => address(config, admin_token),
+            false => unknown("`receive.engine_api` is off, so that the engine's doors are not tried"),
+        };
+        let postgres = match &check.postgres.url_file {
+            Some(file) => postgres::url_of(file),
+            None => unknown("PostgreSQL was not asked; set `check.postgres.url_file`"),
+        };
+        let grafana = match &check.grafana.url {
+            None => unknown("no Grafana was asked; set `check.grafana.url`"),
+            Some(url) => grafana(url, check.grafana.token_file.as_deref()),
+        };
+        let nats = match check.nats.servers.is_empty() {
+            true => NatsSource::Configured,
+            false => NatsSource::Servers(check.nats.servers.clone()),
+        };
+        Self {
+            told,
+            choice: Choice {
+                only: Vec::new(),
+                skip: check.skip.clone(),
+                attest: check.attest.clone(),
+                runbook: runbook(config.external_url.as_deref()),
+            },
+            engine,
+            cluster: cluster(config, vantage),
+            engine_config: check.engine_config.clone(),
+            postgres,
+            nats,
+            grafana,
+            tries_outside: true,
+            config: check,
+        }
+    }
+
+    /// Asks everything and judges it.
+    async fn run(&self, now: TimestampMs, series: Known<&dyn Series>) -> Report {
+        judge(&self.evidence(now, series).await, &self.choice)
+    }
+
+    /// Asks everything.
+    pub async fn evidence(&self, now: TimestampMs, series: Known<&dyn Series>) -> Evidence {
+        let urls = self.config.nats.monitor_urls.iter().filter_map(|url| Url::parse(url).ok());
+        let sources = Sources {
+            timeout: self.config.timeout.0,
+            engine: self.engine.clone(),
+            cluster: self.cluster.clone(),
+            engine_config: self.engine_config.clone(),
+            node_hosts: self.config.node_hosts.clone(),
+            postgres: self.postgres.clone(),
+            backup_marker: self.config.postgres.backup_marker.clone(),
+            nats: self.nats.clone(),
+            nats_monitor_port: self.config.nats.monitor_port,
+            nats_monitor_urls: urls.collect(),
+            grafana: self.grafana.clone(),
+            ca_file: self.config.tls.ca_file.clone(),
+            series,
+            tries_outside: self.tries_outside,
+        };
+        probes::collect(now, self.told.clone(), &sources).await
+    }
+}
+
+/// The runbook's address: on the agent where people reach it, else with the source.
+pub fn runbook(external_url: Option<&str>) -> String {
+    match external_url {
+        Some(url) => format!("{}/runbooks/{RUNBOOK}", url.trim_end_matches('/')),
+        None => format!("{}/blob/main/alerts/runbooks/{RUNBOOK}.md", env!("CARGO_PKG_REPOSITORY")),
+    }
+}
+
+/// Reads a file that holds one secret.
+///
+/// # Errors
+/// It cannot be read, or is empty.
+pub fn secret_file(path: &Path, key: &str) -> Known<SecretString> {
+    match std::fs::read_to_string(path) {
+        Ok(text) if text.trim().is_empty() => unknown(format!("`{}` (`{key}`) is empty", path.display())),
+        Ok(text) => Ok(SecretString::from(text.trim())),
+        Err(e) => unknown(format!("`{}` (`{key}`) could not be read: {e}", path.display())),
+    }
+}
+
+fn backend(backend: config::Backend) -> Backend {
+    match backend {
+        config::Backend::Postgres => Backend::Postgres,
+        config::Backend::Rocksdb => Backend::Rocksdb,
+        config::Backend::Foundationdb => Backend::Foundationdb,
+    }
+}
+
+fn actor_host(host: &crate::capacity::ActorHost) -> ActorHostTold {
+    ActorHostTold { pool: host.pool.clone(), start_rate: host.allowed_rate(), concurrency: host.concurrency }
+}
+
+fn address(config: &Config, token: Option<Known<SecretString>>) -> Known<EngineAddress> {
+    let api = &config.receive.engine_api;
+    let (Ok(guard), Ok(peer)) = (Url::parse(&api.public_url), Url::parse(&api.peer_url)) else {
+        return unknown("the engine's addresses in `receive.engine_api` are no URLs");
+    };
+    let actor_hosts = config.check.actor_host_urls.iter().filter_map(|url| Url::parse(url).ok()).collect();
+    let targets = &config.receive.scrape.targets;
+    let metrics = targets.iter().find(|t| t.engine).and_then(|t| Url::parse(t.url.as_deref()?).ok());
+    Ok(EngineAddress { guard, peer: Some(peer), metrics, token, actor_hosts })
+}
+
+fn grafana(url: &str, token_file: Option<&Path>) -> Known<(Url, Option<SecretString>)> {
+    let Ok(url) = Url::parse(url) else { return unknown("`check.grafana.url` is no URL") };
+    let token = token_file.map(|path| secret_file(path, "check.grafana.token_file")).transpose()?;
+    Ok((url, token))
+}
+
+fn cluster(config: &Config, vantage: Vantage) -> ClusterSource {
+    let kubernetes = &config.check.kubernetes;
+    let access = Access {
+        kubeconfig: kubernetes.kubeconfig.clone(),
+        context: kubernetes.context.clone(),
+        namespace: kubernetes.namespace.clone(),
+        engine: kubernetes.engine.clone(),
+        may_infer: vantage == Vantage::Command || kubernetes.mode == KubernetesMode::On,
+        timeout: config.check.timeout.0,
+        objects_max: kubernetes.objects_max,
+    };
+    let is_known = kubernetes.kubeconfig.is_some()
+        || kubernetes::has_service_account()
+        || (vantage == Vantage::Command && kubernetes::has_kubeconfig());
+    match kubernetes.mode {
+        KubernetesMode::Off => ClusterSource::None("`check.kubernetes.mode` is `off`".into()),
+        KubernetesMode::Auto if !is_known => ClusterSource::None(
+            "no Kubernetes is known: neither a kubeconfig nor a service account; if there is none, set \
+             `check.kubernetes.mode: off`"
+                .into(),
+        ),
+        KubernetesMode::Auto | KubernetesMode::On => ClusterSource::Api(access),
+    }
+}
+
+/// The series of the agent's own store.
+struct StoreSeries {
+    store: Arc<Tsdb>,
+    engine: Arc<Engine>,
+    clock: Clock,
+}
+
+impl Series for StoreSeries {
+    fn query<'a>(&'a self, expr: &'a str) -> Rows<'a> {
+        let (store, engine, now) = (self.store.clone(), self.engine.clone(), self.clock.now());
+        let expr = expr.to_owned();
+        Box::pin(async move {
+            let work = tokio::task::spawn_blocking(move || {
+                let parsed = promql::parse(&expr).map_err(|e| e.to_string())?;
+                engine.instant(&*store, &parsed, now).map(|answer| answer.value).map_err(|e| e.to_string())
+            });
+            match work.await {
+                Ok(Ok(QueryValue::Vector(samples))) => Ok(samples.iter().filter_map(row).collect()),
+                Ok(Ok(_)) => unknown("the own store gave no vector"),
+                Ok(Err(error)) => unknown(format!("the own store could not be asked: {error}")),
+                Err(panic) => unknown(format!("the own store could not be asked: {panic}")),
+            }
+        })
+    }
+
+    fn source(&self) -> String {
+        "the agent itself".into()
+    }
+}
+
+fn row(sample: &promql::VectorSample) -> Option<Row> {
+    let model::Value::Float(value) = sample.value else { return None };
+    let labels = sample.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Some(Row { labels, value })
+}
+
+/// Starts the runs, and gives what the API shows of them.
+pub(super) fn start(
+    config: &Config,
+    clock: Clock,
+    store: Arc<Tsdb>,
+    engine: Arc<Engine>,
+    bridge: &Bridge,
+    stage: &mut Stage,
+) -> View<Result<Value, String>> {
+    if !config.check.enabled {
+        return Arc::new(|| Err("the checklist is off (`check.enabled`)".into()));
+    }
+    let stats = Arc::new(CheckStats::new(config.check.interval.0.as_secs_f64()));
+    bridge.add(stats.clone());
+    let series = StoreSeries { store, engine, clock: clock.clone() };
+    stage.spawn("checklist", run(config.clone(), series, clock, stats.clone(), stage.stop()));
+    Arc::new(move || match stats.report() {
+        Some(report) => Ok(to_json(report)),
+        None => Err("the first run of the checklist has not ended yet".into()),
+    })
+}
+
+async fn run(config: Config, series: StoreSeries, clock: Clock, stats: Arc<CheckStats>, stop: CancellationToken) {
+    let interval_ms = config.check.interval.as_ms();
+    let mut at = clock.now().plus_ms(FIRST_RUN_MS.min(interval_ms));
+    let mut before: Option<Report> = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = clock.sleep_until(at) => {}
+        }
+        let begun = Instant::now();
+        // Anew each time, so that a token or URL that was replaced in its file is the one that is used.
+        let plan = Plan::of(&config, Vantage::Agent);
+        let report = tokio::select! {
+            () = stop.cancelled() => return,
+            report = plan.run(clock.now(), Ok(&series)) => report,
+        };
+        log_changes(before.as_ref(), &report);
+        stats.finished(report.clone(), clock.now(), begun.elapsed().as_secs_f64());
+        before = Some(report);
+        at = clock.now().plus_ms(interval_ms);
+    }
+}
+
+/// Says once that an item began to fail, and once that it is met again.
+fn log_changes(before: Option<&Report>, now: &Report) {
+    let status_before = |item: &str| before.and_then(|r| r.findings.iter().find(|f| f.item == item)).map(|f| f.status);
+    for finding in &now.findings {
+        match (status_before(&finding.item), finding.status) {
+            (Some(Status::Fail), Status::Fail) => {}
+            (_, Status::Fail) => warn!(item = finding.item, reason = finding.reason, "an item of the checklist fails"),
+            (Some(Status::Fail), status) => {
+                info!(item = finding.item, status = status.as_str(), "an item of the checklist fails no more");
+            }
+            _ => {}
+        }
+    }
+}

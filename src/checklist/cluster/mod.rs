@@ -1,0 +1,173 @@
+//! Kubernetes objects as far as the checklist reads them: plain values, whether from the API or from a folder of files.
+//!
+//! In:  objects as JSON values ([`Cluster::read`]).   Out: [`Cluster`], with everything optional that may be missing.
+//! Always: an object that cannot be read is named in its list and never counted as absent; plain values of environment
+//! variables and config maps may be secrets and are not printed by `Debug`.
+
+mod image;
+mod quantity;
+mod read;
+mod select;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use super::known::{Known, Listed};
+
+pub use image::Image;
+pub use quantity::parse_quantity;
+pub use read::Objects;
+pub use workload::{Container, EnvValue, EnvVar, Handler, HealthProbe, Port, PortRef, Resources, Spread, Workload};
+
+/// Labels or a label selector.
+pub type LabelMap = BTreeMap<String, String>;
+
+/// What is known of the objects around the engine.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Where the objects come from, for people: ``namespace `rivet-engine` `` or ``the manifests in `k8s/` ``.
+    pub source: String,
+    /// Whether the objects are those of a running cluster, so that counts and readiness mean something.
+    pub is_live: bool,
+    /// Deployments and StatefulSets.
+    pub workloads: Known<Listed<Workload>>,
+    /// Pods of the engine.
+    pub pods: Known<Listed<Pod>>,
+    pub services: Known<Listed<Service>>,
+    pub ingresses: Known<Listed<Ingress>>,
+    pub autoscalers: Known<Listed<Autoscaler>>,
+    pub budgets: Known<Listed<Budget>>,
+    pub config_maps: Known<Listed<ConfigMap>>,
+    /// The workload the operator named as the engine.
+    pub engine_name: Option<String>,
+    /// The objects as they came, for working out patches.
+    pub raw: Arc<Objects>,
+}
+
+/// A pod of the engine.
+#[derive(Clone, Debug, Default)]
+pub struct Pod {
+    pub name: String,
+    pub node: Option<String>,
+    /// The condition `Ready`; `None` when the pod does not tell.
+    pub is_ready: Option<bool>,
+    /// It is going away.
+    pub is_deleted: bool,
+    pub labels: LabelMap,
+    /// Image of each container by name, as the node resolved it where it says so.
+    pub images: BTreeMap<String, String>,
+}
+
+/// How a Service can be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServiceType {
+    #[default]
+    ClusterIp,
+    NodePort,
+    LoadBalancer,
+    ExternalName,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug)]
+pub struct ServicePort {
+    pub name: Option<String>,
+    pub port: u16,
+    pub target: PortRef,
+    pub node_port: Option<u16>,
+}
+
+/// A Service.
+#[derive(Clone, Debug)]
+pub struct Service {
+    pub name: String,
+    pub kind: ServiceType,
+    pub selector: LabelMap,
+    pub ports: Vec<ServicePort>,
+    pub has_external_ips: bool,
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// One rule of an Ingress: host, path, and the Service port behind it.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    pub host: Option<String>,
+    pub service: String,
+    pub port: Option<PortRef>,
+}
+
+/// An Ingress.
+#[derive(Clone, Debug)]
+pub struct Ingress {
+    pub name: String,
+    pub class: Option<String>,
+    pub annotations: BTreeMap<String, String>,
+    pub backends: Vec<Backend>,
+    /// Whether it ends TLS at all.
+    pub has_tls: bool,
+}
+
+/// What a HorizontalPodAutoscaler scales by, per resource.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// Percent of the request.
+    Utilization(f64),
+    /// Cores or bytes per pod.
+    AverageValue(f64),
+}
+
+/// A HorizontalPodAutoscaler.
+#[derive(Clone, Debug)]
+pub struct Autoscaler {
+    pub name: String,
+    pub target_kind: String,
+    pub target_name: String,
+    /// Kubernetes takes 1 when it is not given.
+    pub min_replicas: u32,
+    pub max_replicas: u32,
+    pub cpu: Option<Target>,
+    pub memory: Option<Target>,
+    /// `spec.metrics` as it came, with what is not read here.
+    pub metrics: Vec<serde_json::Value>,
+    /// Replicas there are now, where the status tells.
+    pub current_replicas: Option<u32>,
+}
+
+/// A number of pods, or a share of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Amount {
+    Pods(u32),
+    Percent(f64),
+}
+
+impl Amount {
+    /// The number of pods among `replicas`, rounded up as the disruption controller does.
+    pub fn of(self, replicas: u32) -> u32 {
+        match self {
+            Self::Pods(n) => n,
+            // At most a few thousand pods: no loss.
+            Self::Percent(percent) => (percent / 100.0 * f64::from(replicas)).ceil() as u32,
+        }
+    }
+}
+
+/// A PodDisruptionBudget.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    pub name: String,
+    /// `None` for expressions, which are not read.
+    pub selector: Option<LabelMap>,
+    pub min_available: Option<Amount>,
+    pub max_unavailable: Option<Amount>,
+}
+
+/// A ConfigMap; its values may hold secrets that do not belong there.
+#[derive(Clone, Debug)]
+pub struct ConfigMap {
+    pub name: String,
+    pub labels: LabelMap,
+    pub data: BTreeMap<String, SecretString>,
+}

@@ -1,0 +1,101 @@
+//! Which objects belong together: label selectors, the engine among the workloads, what stands around it.
+
+use super::{Autoscaler, Budget, Cluster, Container, Image, LabelMap, Service, Workload};
+use crate::checklist::known::{Known, unknown};
+
+/// Whether `selector` picks an object with `labels`; an empty selector picks nothing.
+pub fn picks(selector: &LabelMap, labels: &LabelMap) -> bool {
+    !selector.is_empty() && selector.iter().all(|(name, value)| labels.get(name) == Some(value))
+}
+
+impl Cluster {
+    /// The engine's workloads with their engine container; at least one.
+    ///
+    /// The named one, else those with the engine's image, else those whose pods are labelled `rivet-engine`.
+    ///
+    /// # Errors
+    /// Workloads could not be listed, or none is the engine.
+    pub fn engines(&self) -> Known<Vec<(&Workload, &Container)>> {
+        let workloads = self.workloads.as_ref().map_err(Clone::clone)?;
+        let pick = |wanted: &dyn Fn(&Workload) -> bool| -> Vec<(&Workload, &Container)> {
+            let found = workloads.items.iter().filter(|w| wanted(w));
+            found.filter_map(|w| Some((w, w.engine_container()?))).collect()
+        };
+        let found = match &self.engine_name {
+            Some(name) => pick(&|w| w.name == *name),
+            None => {
+                let by_image = pick(&|w| w.containers.iter().any(Container::is_engine));
+                match by_image.is_empty() {
+                    true => pick(&is_labelled),
+                    false => by_image,
+                }
+            }
+        };
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        workloads.is_whole()?;
+        match &self.engine_name {
+            Some(name) => unknown(format!("no Deployment or StatefulSet is named `{name}` in {}", self.source)),
+            None => unknown(format!(
+                "no Deployment or StatefulSet in {} runs the engine's image; name it with `check.kubernetes.engine`",
+                self.source
+            )),
+        }
+    }
+
+    /// Services that select the pods of `workload`.
+    ///
+    /// # Errors
+    /// Services could not be listed.
+    pub fn services_of(&self, workload: &Workload) -> Known<Vec<&Service>> {
+        let services = self.services.as_ref().map_err(Clone::clone)?;
+        Ok(services.items.iter().filter(|s| workload.is_selected_by(&s.selector)).collect())
+    }
+
+    /// The autoscaler of `workload`; `None` when there is none.
+    ///
+    /// # Errors
+    /// Autoscalers could not be listed as a whole.
+    pub fn autoscaler_of(&self, workload: &Workload) -> Known<Option<&Autoscaler>> {
+        let list = self.autoscalers.as_ref().map_err(Clone::clone)?;
+        let found = list.items.iter().find(|a| a.target_kind == workload.kind && a.target_name == workload.name);
+        if found.is_none() {
+            list.is_whole()?;
+        }
+        Ok(found)
+    }
+
+    /// The disruption budgets that hold for `workload`.
+    ///
+    /// # Errors
+    /// Budgets could not be listed as a whole, or one has a selector that is not read.
+    pub fn budgets_of(&self, workload: &Workload) -> Known<Vec<&Budget>> {
+        let list = self.budgets.as_ref().map_err(Clone::clone)?;
+        let holds = |b: &&Budget| b.selector.as_ref().is_some_and(|s| workload.is_selected_by(s));
+        let found: Vec<&Budget> = list.items.iter().filter(holds).collect();
+        if found.is_empty() {
+            list.is_whole()?;
+            if let Some(odd) = list.items.iter().find(|b| b.selector.is_none()) {
+                return unknown(format!("PodDisruptionBudget {} selects by expressions, which are not read", odd.name));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Workloads whose first container runs an image with one of these base names, such as `postgres`.
+    ///
+    /// # Errors
+    /// Workloads could not be listed.
+    pub fn workloads_with_image(&self, bases: &[&str]) -> Known<Vec<(&Workload, &Container)>> {
+        let workloads = self.workloads.as_ref().map_err(Clone::clone)?;
+        let container =
+            |w: &'_ Workload| w.containers.iter().position(|c| bases.contains(&Image::parse(&c.image).base()));
+        Ok(workloads.items.iter().filter_map(|w| Some((w, &w.containers[container(w)?]))).collect())
+    }
+}
+
+fn is_labelled(workload: &Workload) -> bool {
+    let is_engine = |label: &str| workload.labels.get(label).is_some_and(|value| value == "rivet-engine");
+    is_engine("app") || is_engine("app.kubernetes.io/name") || is_engine("component")
+}

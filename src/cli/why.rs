@@ -1,0 +1,125 @@
+//! `rivetwatch alerts why NAME`: each part of an alert's expression, with its value and what is missing to fire.
+
+use serde_json::Value;
+
+use super::CliError;
+use super::client::AgentArgs;
+use super::output::{Output, human};
+use crate::model::Labels;
+
+/// Arguments of `alerts why`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The `alertname`, such as RivetCpuHigh.
+    name: String,
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+    #[command(flatten)]
+    agent: AgentArgs,
+}
+
+pub fn run(args: &Args) -> Result<(), CliError> {
+    let answer = args.agent.get("/api/v1/alerts/why", &[("name", &args.name)])?;
+    args.output.print(&answer["data"], |rules| {
+        for (i, rule) in rules.as_array().into_iter().flatten().enumerate() {
+            if i > 0 {
+                println!();
+            }
+            print!("{}", text_of(rule));
+        }
+    })
+}
+
+fn text_of(rule: &Value) -> String {
+    let text = |v: &Value| v.as_str().unwrap_or("").to_owned();
+    let labels = rule["labels"].as_object().into_iter().flatten();
+    let labels: Vec<String> = labels.map(|(name, value)| format!("{name}={}", text(value))).collect();
+    let state = match rule["state"].as_str() {
+        Some("inactive") => "silent".to_owned(),
+        _ => text(&rule["state"]),
+    };
+    let mut out = format!("{} ({}): {state}\n", text(&rule["name"]), labels.join(", "));
+    for alert in rule["alerts"].as_array().into_iter().flatten() {
+        let then = match (alert["firesAt"].as_str(), alert["hold"].as_str()) {
+            (Some(at), _) => format!("; fires at {} if it goes on", time(at)),
+            (_, Some("no_data")) => "; its data is gone, so that it is held".to_owned(),
+            (_, Some("error")) => "; the rule fails, so that it is held".to_owned(),
+            _ => String::new(),
+        };
+        let since = time(&text(&alert["activeAt"]));
+        out.push_str(&format!("  {} since {since}, value {}{then}\n", text(&alert["state"]), text(&alert["value"])));
+        out.push_str(&format!("    {}\n", series(&alert["labels"])));
+    }
+    if rule["isBlind"].as_bool() == Some(true) {
+        out.push_str("  It reads nothing but series that are not there (RivetRuleBlind).\n");
+    }
+    if let Some(missing) = rule["why"]["missing"].as_str() {
+        out.push_str(&format!("  To fire it wants: {missing}\n"));
+    }
+    out.push('\n');
+    part(&rule["why"], 1, &mut out);
+    out
+}
+
+fn part(part_of: &Value, depth: usize, out: &mut String) {
+    let indent = "  ".repeat(depth);
+    let holds = part_of["holds"].as_bool().unwrap_or(false);
+    let since = &part_of["since"];
+    let longer = if since["or_longer"].as_bool() == Some(true) { " or longer" } else { "" };
+    let at = time(since["at"].as_str().unwrap_or(""));
+    let word = if holds { "yes" } else { "no " };
+    let what = match part_of["kind"].as_str() {
+        Some("all_of") => "all of:",
+        Some("any_of") => "any of:",
+        Some("unless") => "the first and not the second:",
+        _ => part_of["expr"].as_str().unwrap_or(""),
+    };
+    out.push_str(&format!("{indent}{word} {what}  (since {at}{longer})\n"));
+    let sides = [("left", "has"), ("right", "against")];
+    for (side, word) in sides {
+        for shown in part_of[side].as_array().into_iter().flatten() {
+            let value = shown["value"].as_str().unwrap_or("");
+            let value = value.parse().map_or_else(|_| value.to_owned(), human);
+            out.push_str(&format!("{indent}      {word} {value} {}\n", series(&shown["labels"])).replace(" \n", "\n"));
+        }
+    }
+    for inner in part_of["parts"].as_array().into_iter().flatten() {
+        part(inner, depth + 1, out);
+    }
+}
+
+/// Labels without the metric's name; nothing where there are none.
+fn series(labels: &Value) -> String {
+    let labels =
+        serde_json::from_value::<Labels>(labels.clone()).unwrap_or_else(|_| Labels::empty()).without_metric_name();
+    if labels.is_empty() { String::new() } else { labels.to_string() }
+}
+
+/// `2026-01-31T13:00:00Z` as it is read.
+fn time(text: &str) -> String {
+    text.get(..19).unwrap_or(text).replace('T', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_silent_alert_says_what_it_wants() {
+        let comparison = json!({
+            "expr": "cpu > 0.7", "kind": "comparison", "holds": false,
+            "since": {"at": "2026-01-31T13:00:00.000Z", "or_longer": true},
+            "left": [{"labels": {"__name__": "cpu", "instance": "a"}, "value": "0.4"}],
+            "right": [{"labels": {}, "value": "0.7"}], "missing": "0.4 of {instance=\"a\"} is not > 0.7",
+        });
+        let rule = json!({
+            "name": "High", "labels": {"severity": "warning"}, "state": "inactive", "alerts": [], "isBlind": false,
+            "why": comparison,
+        });
+        let wanted = "High (severity=warning): silent\n  To fire it wants: 0.4 of {instance=\"a\"} is not > 0.7\n\n  \
+                      no  cpu > 0.7  (since 2026-01-31 13:00:00 or longer)\n        has 0.4000 {instance=\"a\"}\n        \
+                      against 0.7000\n";
+        assert_eq!(text_of(&rule), wanted);
+    }
+}
