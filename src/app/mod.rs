@@ -18,6 +18,7 @@ mod metrics;
 mod onward;
 mod origin;
 mod own_series;
+mod rehearse;
 mod reload;
 mod routes;
 mod tasks;
@@ -27,7 +28,8 @@ use std::error::Error;
 
 pub use agent::{Addresses, App, StartError};
 pub use origin::Origin;
-pub use routes::{SHIPPED_INHIBIT_RULES, notify_settings, replay_routes};
+pub use rehearse::Rehearsal;
+pub use routes::{SHIPPED_INHIBIT_RULES, notify_settings};
 
 /// An error and its causes in one line, outermost first; a cause that the text before it already says is left out.
 pub fn chain(error: &dyn Error) -> String {

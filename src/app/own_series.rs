@@ -99,7 +99,8 @@ fn installation(local: &Local) -> LabelsBuilder {
     labels
 }
 
-fn configured(config: &Config, local: &Local) -> Vec<(Labels, f64)> {
+/// The series of what the operator configured, as the agent that `local` names writes them.
+pub(super) fn configured(config: &Config, local: &Local) -> Vec<(Labels, f64)> {
     let mut series = Vec::new();
     let mut push = |name: &str, more: &[(&str, &str)], value: f64| {
         let mut labels = installation(local);

@@ -44,5 +44,6 @@ mod rules_mutation;
 mod rules_promtool;
 mod scrape;
 mod scrape_real_engine;
+mod simulate;
 mod tsdb;
 mod tsdb_wal;

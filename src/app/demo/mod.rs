@@ -81,7 +81,7 @@ impl Demo {
     pub async fn start(speed: f64) -> Result<(Self, mpsc::UnboundedReceiver<Page>), DemoError> {
         let clock = clock::fast(speed);
         let stop = CancellationToken::new();
-        let engines = Engines::new(clock.now());
+        let engines = Engines::new(clock.now(), INCIDENT);
         let (pager, pages) = Pager::new(clock.clone());
         let engine = serve(engines.router(), &stop).await?;
         let pager_address = serve(pager.router(), &stop).await?;
@@ -116,7 +116,7 @@ impl Demo {
         let app = App::start(config, Origin::default(), clock.clone()).await?;
         let addresses = app.addresses();
         let otlp = addresses.otlp_http.map(|a| format!("http://{a}")).unwrap_or_default();
-        tokio::spawn(engines.run(clock, INCIDENT, otlp, stop.clone()));
+        tokio::spawn(engines.run(clock, otlp, stop.clone()));
         Ok((Self { app, pager, stop, folder, api: addresses.api, engine }, pages))
     }
 

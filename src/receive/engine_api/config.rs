@@ -24,7 +24,7 @@ pub struct Config {
     pub admin_token_file: Option<PathBuf>,
     /// Time between two health probes. Default 15s; 1s to 1h.
     pub interval: HumanDuration,
-    /// Time between two readings of version, actor hosts and pools. Default 60s; at least the interval, at most 1h.
+    /// Time between two readings of version, actor hosts and pools. Default 30s; at least the interval, at most 1h.
     pub detail_interval: HumanDuration,
     /// Longest time one answer may take. Default 5s, as the production checklist has it; above 0, at most 1m.
     pub timeout: HumanDuration,
@@ -40,7 +40,7 @@ impl Default for Config {
             public_url: format!("http://127.0.0.1:{GUARD_PORT}"),
             admin_token_file: None,
             interval: HumanDuration::secs(15),
-            detail_interval: HumanDuration::secs(60),
+            detail_interval: HumanDuration::secs(30),
             timeout: HumanDuration::secs(5),
             namespaces: Vec::new(),
         }

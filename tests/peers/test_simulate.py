@@ -1,0 +1,67 @@
+"""The whole library of scenarios and three quiet days, played by the release binary; and our `ALERTS` against promtool's."""
+
+import json
+import re
+import subprocess
+
+import pytest
+from conftest import BINARY, ROOT
+
+LIBRARY = ROOT / "tests/scenarios"
+# Of an outage of everything, from its first visible sign.
+TOTAL = {"RivetEngineDown", "RivetDatabaseStalled", "RivetActorHostLost", "RivetPoolInError"}
+# Engines of 25.7 are not scraped and send every 30 s; two calls a minute are no outage that seconds could show.
+SLOWER = {"engine-down-otlp", "pool-in-error-few-calls"}
+
+# Seeds of the histories that promtool judges, and the scenarios of the library that join them.
+SEEDS = [1, 2, 3, 4]
+HISTORIES = ["incidents/engine-down", "incidents/host-rate-limited", "quiet/upgrade-to-prefixed", "quiet/upgrade-from-otlp"]
+
+
+def simulate(*arguments, expected=0):
+    command = [BINARY, "simulate", *arguments]
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == expected, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_library_pages_whom_it_should_and_nobody_else():
+    played = json.loads(simulate(*sorted(LIBRARY.glob("*/*.yaml")), "-o", "json"))
+    scores = played["scores"]
+    print(json.dumps(scores, indent=1))
+    assert scores["scenarios"] >= 30
+    assert (scores["failed"], scores["detection_rate"], scores["false_pages"]) == (0, 1.0, 0)
+    for scenario in played["scenarios"]:
+        for met in scenario["expected"]["met"]:
+            if met["is_page"] and met["alertname"] in TOTAL and scenario["scenario"] not in SLOWER:
+                assert met["after_seconds"] <= 90, scenario["scenario"]
+
+
+def test_three_quiet_days_page_nobody():
+    report = json.loads(simulate("--random", 1, "--days", 3, "-o", "json"))
+    assert report["pages"] == [] and report["failures"] == []
+
+
+def samples(text):
+    """Label sets of a promtool line such as `exp: {__name__="ALERTS", …} 1E+00, {…} 1E+00`."""
+    return set(re.findall(r"\{[^}]*\}", text))
+
+
+def differences(output):
+    """For each tick that differs: its time, and what only one side has."""
+    pattern = r'expr: "ALERTS", time: (\S+),\s*exp: ?(.*?)\n\s*got: ?(.*?)\n'
+    for time, ours, theirs in re.findall(pattern, output):
+        for side, only in (("ours", samples(ours) - samples(theirs)), ("promtool", samples(theirs) - samples(ours))):
+            for labels in sorted(only):
+                rule = re.search(r'alertname="([^"]*)"', labels)
+                yield f"{rule and rule[1]} at {time}: only {side} has {labels}"
+
+
+@pytest.mark.parametrize("history", [*HISTORIES, *SEEDS])
+def test_promtool_sees_the_same_alerts_at_every_tick(history, tmp_path):
+    what = ["--random", history, "--incidents", 1] if isinstance(history, int) else [LIBRARY / f"{history}.yaml"]
+    simulate(*what, "--promtool", tmp_path)
+    (test,) = tmp_path.glob("*.test.yaml")
+    done = subprocess.run(["promtool", "test", "rules", str(test)], capture_output=True, text=True, timeout=900)
+    found = "\n".join(differences(done.stdout + done.stderr))
+    assert done.returncode == 0, found or done.stdout + done.stderr
