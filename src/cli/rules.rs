@@ -1,4 +1,4 @@
-//! `rivetwatch rules check|test|export`: the rules as files, without a running agent.
+//! `rivetwatch rules check|test|mutate|export`: the rules as files, without a running agent.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

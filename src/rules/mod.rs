@@ -7,7 +7,8 @@
 //!
 //! The way of a tick: `engine` takes the rules in the order of `graph`; `step` evaluates one over the `overlay`;
 //! `alerting` keeps its alerts, `hold` what the outside is told of them; `own` adds series about the rules.
-//! After a restart `resume` puts back what `restore` reads from the store. `unittest` runs promtool's test files.
+//! After a restart `resume` puts back what `restore` reads from the store. `unittest` runs promtool's test files, and
+//! `mutate` asks how many small mistakes in rules they would find.
 
 mod alerting;
 mod builtin;

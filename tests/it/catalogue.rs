@@ -37,7 +37,7 @@ struct Rule {
     alert: Option<String>,
     expr: String,
     #[serde(rename = "for")]
-    _pending_for: Option<String>,
+    pending_for: Option<String>,
     #[serde(rename = "keep_firing_for")]
     _keep_firing_for: Option<String>,
     #[serde(default)]
@@ -498,4 +498,43 @@ fn inhibition_names_alerts_that_exist_and_never_mutes_both_sides() {
     for (source, target) in &mutes {
         assert!(source == target || !mutes.contains(&(target.clone(), source.clone())), "{source:?} and {target:?}");
     }
+}
+
+/// Subject and alerts of each rule file, as Markdown.
+fn inventory() -> String {
+    let mut out = String::new();
+    for (file, text, parsed) in rule_files() {
+        let alerts: Vec<Rule> =
+            parsed.groups.into_iter().flat_map(|group| group.rules).filter(|rule| rule.alert.is_some()).collect();
+        if alerts.is_empty() {
+            continue;
+        }
+        let subject = text.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap_or_else(|| panic!("{file}"));
+        out.push_str(&format!(
+            "\n### {subject}\n\n`alerts/{file}`\n\n| Alert | Severity | Says | After |\n|---|---|---|---|\n"
+        ));
+        for rule in alerts {
+            let name = rule.alert.unwrap();
+            let link = format!("[{name}](../alerts/runbooks/{name}.md)");
+            let window = rule.labels.get("long").map_or(String::new(), |long| format!(" ({long})"));
+            let (severity, says) = (&rule.labels["severity"], &rule.annotations["summary"]);
+            let after = rule.pending_for.as_deref().unwrap_or("at once");
+            out.push_str(&format!("| {link} | {severity}{window} | {says} | {after} |\n"));
+        }
+    }
+    out
+}
+
+#[test]
+fn the_documents_list_every_alert() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/alerts.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let mark = "<!-- From here on written by `UPDATE=1 cargo test catalogue`. -->\n";
+    let (head, tail) = text.split_once(mark).expect("the mark stands in docs/alerts.md");
+    let expected = inventory();
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, format!("{head}{mark}{expected}")).unwrap();
+        return;
+    }
+    assert!(tail == expected, "docs/alerts.md does not list the shipped alerts: run with UPDATE=1");
 }

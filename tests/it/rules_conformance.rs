@@ -106,6 +106,11 @@ fn the_tests_of_our_own_alerts_pass() {
     }
     // They are written for promtool 2.42, whose windows hold both edges.
     let options = TestOptions { window_edges: WindowEdges::Closed, only_needed: true, ..TestOptions::default() };
-    let report = test_files(&expand(&folder.join("*.yaml")), &options);
+    let mut files = expand(&folder.join("*.yaml"));
+    if cfg!(debug_assertions) {
+        // Whole incidents need every rule at every tick; `.ci/run` plays them with the release binary.
+        files.retain(|file| !file.ends_with("incidents.test.yaml"));
+    }
+    let report = test_files(&files, &options);
     assert!(report.is_success() && !report.files.is_empty(), "{report}");
 }

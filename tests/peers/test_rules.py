@@ -1,7 +1,9 @@
-"""The shipped rules in the hands of Prometheus' own tools."""
+"""The shipped rules and what is exported of them, in the hands of Prometheus', Alertmanager's and VictoriaMetrics' tools."""
 
+import shutil
 import subprocess
 
+import pytest
 from conftest import BINARY, ROOT
 
 
@@ -21,3 +23,31 @@ def test_promtool_passes_the_rule_tests():
 
 def test_our_own_runner_passes_the_rule_tests():
     run(BINARY, "rules", "test", "--closed-windows", *sorted(ROOT.glob("alerts/tests/*.yaml")))
+
+
+def export(*arguments):
+    return run(BINARY, "rules", "export", *arguments)
+
+
+def test_promtool_accepts_the_export_as_one_file_and_with_links(tmp_path):
+    for arguments in [], ["--grafana-url", "https://g.example", "--skip-covered", "kube-prometheus"], ["--for-prometheus", "2.40"]:
+        path = tmp_path / "rules.yaml"
+        path.write_text(export(*arguments))
+        assert "SUCCESS" in run("promtool", "check", "rules", path)
+
+
+def test_amtool_accepts_the_exported_inhibition(tmp_path):
+    path = tmp_path / "alertmanager.yml"
+    path.write_text("route: {receiver: none}\nreceivers: [{name: none}]\n" + export("--format", "alertmanager"))
+    assert "inhibit rules" in run("amtool", "check-config", path)
+
+
+@pytest.mark.skipif(shutil.which("vmalert") is None, reason="vmalert is not installed")
+def test_vmalert_accepts_the_export(tmp_path):
+    # Debian's is older than keep_firing_for, and refuses a whole group for it.
+    path = tmp_path / "rules.yaml"
+    path.write_text(export("--format", "vmalert", "--for-vmalert", "1.79"))
+    run("vmalert", "-dryRun", f"-rule={path}")
+    path.write_text(export("--format", "vmalert"))
+    done = subprocess.run(["vmalert", "-dryRun", f"-rule={path}"], capture_output=True, text=True)
+    assert "keep_firing_for" in done.stderr + done.stdout, "Debian's vmalert knows it by now: drop --for-vmalert above"

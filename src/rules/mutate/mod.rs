@@ -1,19 +1,19 @@
 //! Mutation testing of rules: how many small mistakes in a rule would its unit tests find?
 //!
 //! In:  a [`Plan`] (rule files, promtool's unit-test files, changes).   Out: for each mutant whether a test fails on it.
-//! Always: a mutant is judged by the tests that can depend on its rule, each evaluated only as far as it needs; the
-//! order and the sample depend on the plan alone. An equivalent that is listed but found by a test is reported: its
+//! Always: a mutant is judged by the tests that can depend on its rule, each evaluated only as far as it needs; a test
+//! that finds one has passed on the rule as it is; the order and the sample depend on the plan alone. An equivalent that is listed but found by a test is reported: its
 //! reason is wrong. So is one that fits no mutant.
 
 mod operators;
 mod plan;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use self::operators::{Change, Mutation, mutations};
@@ -96,6 +96,8 @@ pub struct Mutants {
     test_files: Vec<PathBuf>,
     rules: Vec<Subject>,
     mutants: Vec<Mutant>,
+    /// The test files as they were read for planning; the first thread of a run takes them.
+    benches: Mutex<Option<Vec<Bench>>>,
 }
 
 impl Mutants {
@@ -113,11 +115,12 @@ impl Mutants {
         };
         let test_files: Vec<PathBuf> =
             found(folder, &plan.test_files)?.into_iter().filter(|path| !is_skipped(path)).collect();
-        let mut out = Self { plan, test_files, rules: Vec::new(), mutants: Vec::new() };
+        let mut out = Self { plan, test_files, rules: Vec::new(), mutants: Vec::new(), benches: Mutex::default() };
         let benches = out.prepare()?;
         for path in &rule_files {
             out.add_rules(path, &benches)?;
         }
+        *out.benches.get_mut() = Some(benches);
         Ok(out)
     }
 
@@ -171,13 +174,13 @@ impl Mutants {
             chosen.truncate(self.plan.sample);
             chosen.sort_unstable();
         }
-        self.check_baseline(&chosen)?;
         let next = AtomicUsize::new(0);
         let worker = || -> Result<Vec<(usize, bool)>, String> {
-            let mut benches = self.prepare()?;
+            let planned = self.benches.lock().take();
+            let mut benches = planned.map_or_else(|| self.prepare(), Ok)?;
             let mut done = Vec::new();
             while let Some(i) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-                done.push((*i, self.is_killed(&self.mutants[*i], &mut benches)));
+                done.push((*i, self.is_killed(&self.mutants[*i], &mut benches)?));
             }
             Ok(done)
         };
@@ -194,24 +197,18 @@ impl Mutants {
         Ok(self.report(&killed, !is_sample && only.is_none()))
     }
 
-    /// Every test that judges must pass on the rules as they are, or it would find whatever is changed.
-    fn check_baseline(&self, chosen: &[usize]) -> Result<(), String> {
-        let benches = self.prepare()?;
-        let rules: BTreeSet<usize> = chosen.iter().map(|i| self.mutants[*i].rule).collect();
-        let tests: BTreeSet<_> =
-            rules.into_iter().flat_map(|r| &self.rules[r].trials).map(|t| (t.file, t.test)).collect();
-        for (file, test) in tests {
-            let failures = benches[file].failures(test);
-            if !failures.is_empty() {
-                let path = self.test_files[file].display();
-                return Err(format!("`{path}` fails on the rules as they are:\n{}", failures.join("\n")));
+    /// Whether a test fails on the mutant; an error when that test fails on the rules as they are.
+    fn is_killed(&self, mutant: &Mutant, benches: &mut [Bench]) -> Result<bool, String> {
+        for trial in &self.rules[mutant.rule].trials {
+            let bench = &mut benches[trial.file];
+            if bench.fails_on(*trial, &mutant.mutation.change) {
+                return match bench.check(trial.test) {
+                    Ok(()) => Ok(true),
+                    Err(e) => Err(format!("`{}` {e}", self.test_files[trial.file].display())),
+                };
             }
         }
-        Ok(())
-    }
-
-    fn is_killed(&self, mutant: &Mutant, benches: &mut [Bench]) -> bool {
-        self.rules[mutant.rule].trials.iter().any(|trial| benches[trial.file].fails_on(*trial, &mutant.mutation.change))
+        Ok(false)
     }
 
     fn report(&self, killed: &[Option<bool>], is_whole: bool) -> MutationReport {
@@ -266,6 +263,8 @@ struct BenchTest {
     needed: Vec<bool>,
     /// Roughly, evaluations of rules.
     cost: i64,
+    /// Whether it is known to pass on the rules as they are.
+    passes: bool,
 }
 
 /// A test file with everything parsed once.
@@ -288,7 +287,7 @@ impl Bench {
             let rules = needed.iter().filter(|n| **n).count();
             let cost = prepared.ticks(i) * i64::try_from(rules).unwrap_or(i64::MAX);
             let input = prepared.input(i).map_err(|e| format!("`{file}`: {e}"))?;
-            tests.push(BenchTest { input, needed, cost });
+            tests.push(BenchTest { input, needed, cost, passes: false });
         }
         Ok(Self { prepared, tests, options })
     }
@@ -304,8 +303,16 @@ impl Bench {
         Test::new(&self.prepared, i, input.clone(), Some(needed), &self.options)
     }
 
-    fn failures(&self, test: usize) -> Vec<String> {
-        self.test(test).run()
+    /// A test that fails on the rules as they are would find whatever is changed, so each is tried once.
+    fn check(&mut self, test: usize) -> Result<(), String> {
+        if !self.tests[test].passes {
+            let failures = self.test(test).run();
+            if !failures.is_empty() {
+                return Err(format!("fails on the rules as they are:\n{}", failures.join("\n")));
+            }
+            self.tests[test].passes = true;
+        }
+        Ok(())
     }
 
     fn fails_on(&mut self, trial: Trial, change: &Change) -> bool {
