@@ -263,6 +263,6 @@ mod tests {
         assert_eq!(test.ticks, 17);
         assert!(test.yaml.contains("name: 'it''s down'") && test.yaml.contains("  - 'rules/a.yaml'"));
         assert!(test.yaml.contains("alertname=\"RivetEngineDown\""), "it fires within three minutes");
-        assert!(!test.yaml.contains("rivet_tokio_"), "no rule reads these");
+        assert!(!test.yaml.contains("rivet_epoxy_"), "no rule reads these");
     }
 }

@@ -95,9 +95,9 @@ fn page(expectation: &Expectation, pages: &[PagedIncident], is_used: &mut [bool]
         expectation.alertnames.contains(&page.alertname)
             && expectation.severity.as_ref().is_none_or(|s| *s == page.severity)
     };
-    let free = pages.iter().enumerate().filter(|(i, page)| !is_used[*i] && fits(page));
+    let mut free = pages.iter().enumerate().filter(|(i, page)| !is_used[*i] && fits(page));
     let Some((i, page)) = free.clone().find(|(_, page)| page.at_seconds >= sign) else {
-        return Err(match free.last() {
+        return Err(match free.next_back() {
             Some((_, page)) => format!("paged at {} s, before the first sign at {sign} s", page.at_seconds),
             None => "never paged".to_owned(),
         });
