@@ -369,6 +369,26 @@ fn rules_read_only_families_that_some_release_records_by_their_canonical_names()
 }
 
 #[test]
+fn matchers_ask_for_labels_and_buckets_that_the_engine_has() {
+    const IDENTITY: [&str; 6] = ["__name__", "cluster", "namespace", "job", "instance", "pod"];
+    let mut asked = 0;
+    for (rule, expr) in expressions() {
+        for selector in selectors(&expr) {
+            let Some(found) = selector.name.as_deref().and_then(lookup) else { continue };
+            for matcher in selector.matchers.iter().filter(|m| !IDENTITY.contains(&m.name.as_str())) {
+                let known = match matcher.name.as_str() {
+                    "le" => matcher.value.parse::<f64>().is_ok_and(|le| found.family.bounds.contains(&le)),
+                    name => found.family.labels.iter().any(|label| label == name),
+                };
+                assert!(known, "{rule}: `{}` has no {}=\"{}\"", found.name, matcher.name, matcher.value);
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 60, "{asked}");
+}
+
+#[test]
 fn cluster_wide_gauges_are_read_from_the_instance_that_published_last() {
     let mut seen = 0;
     for (rule, expr) in expressions() {

@@ -5,6 +5,7 @@
 mod alertmanager_api;
 mod capacity;
 mod catalogue;
+mod catalogue_pages;
 mod configs;
 mod dashboards;
 mod dashboards_lint;
