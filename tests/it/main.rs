@@ -6,6 +6,7 @@ mod alertmanager_api;
 mod capacity;
 mod catalogue;
 mod catalogue_pages;
+mod catalogue_traps;
 mod configs;
 mod dashboards;
 mod dashboards_lint;
