@@ -9,33 +9,31 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 use rivetwatch::export::covered::Covering;
 use rivetwatch::export::dashboards;
-use rivetwatch::promql::{self, Expr, ExprKind, selectors};
+use rivetwatch::promql::{self, selectors};
 use rivetwatch::rivet::errors::{Cause, ERROR_CODES};
-use rivetwatch::rivet::inventory::{Family, families};
-use rivetwatch::rivet::names::lookup;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RuleFile {
-    groups: Vec<Group>,
+pub struct RuleFile {
+    pub groups: Vec<Group>,
 }
 
 /// Only the fields that Prometheus 2.42 knows: a newer one would make older loaders refuse the whole file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Group {
+pub struct Group {
     name: String,
     interval: Option<String>,
-    rules: Vec<Rule>,
+    pub rules: Vec<Rule>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Rule {
-    record: Option<String>,
-    alert: Option<String>,
-    expr: String,
+pub struct Rule {
+    pub record: Option<String>,
+    pub alert: Option<String>,
+    pub expr: String,
     #[serde(rename = "for")]
     pending_for: Option<String>,
     #[serde(rename = "keep_firing_for")]
@@ -103,7 +101,7 @@ fn files(dir: &Path, suffix: &str) -> Vec<(String, String)> {
 }
 
 /// Rule files by name: those that begin with two digits.
-fn rule_files() -> Vec<(String, String, RuleFile)> {
+pub fn rule_files() -> Vec<(String, String, RuleFile)> {
     files(&alerts_dir(), ".yaml")
         .into_iter()
         .filter(|(name, _)| name.as_bytes()[..2].iter().all(u8::is_ascii_digit))
@@ -332,104 +330,6 @@ fn only_the_signals_know_raw_names() {
         let known = ["rivet_namespace"];
         let found: Vec<_> = raw.find_iter(&rule.expr).map(|m| m.as_str()).filter(|m| !known.contains(m)).collect();
         assert!(found.is_empty(), "{file}: {name} reads {found:?}");
-    }
-}
-
-/// Every rule with its parsed expression, views of the dashboards left out.
-fn expressions() -> Vec<(String, Expr)> {
-    let mut out = Vec::new();
-    for (file, _, parsed) in rule_files().into_iter().filter(|(name, ..)| !name.starts_with("15-")) {
-        for rule in parsed.groups.into_iter().flat_map(|group| group.rules) {
-            let name = rule.record.or(rule.alert).unwrap();
-            out.push((format!("{file}: {name}"), promql::parse(&rule.expr).unwrap()));
-        }
-    }
-    out
-}
-
-/// The engine's family behind each selector of a rule.
-fn engine_families(expr: &Expr) -> Vec<&'static Family> {
-    selectors(expr).filter_map(|s| lookup(s.name.as_deref()?)).map(|found| found.family).collect()
-}
-
-#[test]
-fn rules_read_only_families_that_some_release_records_by_their_canonical_names() {
-    let mut read = BTreeSet::new();
-    for (rule, expr) in expressions() {
-        for selector in selectors(&expr) {
-            let name = selector.name.as_deref().unwrap_or_else(|| panic!("{rule}: a selector without a name"));
-            if let Some(found) = lookup(name) {
-                assert_eq!(found.name, name, "{rule}: a raw name of one release");
-                assert!(found.family.is_recorded, "{rule}: `{name}` is declared and never recorded");
-                read.insert(found.family.name.as_str());
-            }
-        }
-    }
-    assert!(read.len() > 45, "only {} of {} families are read", read.len(), families().len());
-}
-
-#[test]
-fn cluster_wide_gauges_are_read_from_the_instance_that_published_last() {
-    let mut seen = 0;
-    for (rule, expr) in expressions() {
-        if engine_families(&expr).iter().any(|f| f.is_cluster_wide) {
-            let text = expr.to_string();
-            let picks = "rivet_gasoline_worker_last_metrics_publish == on (cluster, namespace, job) group_left () max";
-            assert!(text.contains(picks), "{rule}: stale copies of other instances count too");
-            seen += 1;
-        }
-    }
-    assert!(seen >= 3, "{seen}");
-}
-
-#[test]
-fn no_rule_reads_a_gauge_that_drifts_or_the_counter_that_never_moves() {
-    for (rule, expr) in expressions() {
-        let found = engine_families(&expr);
-        let bad: Vec<_> =
-            found.iter().filter(|f| f.drifts || f.name == "rivet_udb_transaction_attempts").map(|f| &f.name).collect();
-        assert!(bad.is_empty(), "{rule} reads {bad:?}");
-    }
-}
-
-#[test]
-fn free_text_labels_are_summed_away_and_installations_are_kept_apart() {
-    const FREE_TEXT: [&str; 3] = ["error", "location", "type"];
-    for (rule, expr) in expressions() {
-        for node in expr.walk() {
-            let ExprKind::Aggregate(aggregate) = &node.kind else { continue };
-            assert!(!aggregate.without, "{rule}: `without` lets through labels that nobody has thought of");
-            let by: BTreeSet<&str> = aggregate.grouping.iter().map(String::as_str).collect();
-            let free: Vec<_> = FREE_TEXT.iter().filter(|label| by.contains(**label)).collect();
-            assert!(free.is_empty(), "{rule}: by {free:?}");
-            // `min` and `max` without labels are constants: thresholds, and the one sampler ratio of the configuration.
-            let is_constant = by.is_empty()
-                && selectors(node)
-                    .all(|s| matches!(s.name.as_deref(), Some("rivet:threshold" | "rivet_config_sampler_ratio")));
-            // What Kubernetes, Postgres and the agent count belongs to a namespace, a pod or the agent, not to an engine's job.
-            let has_no_job = selectors(node).all(|s| {
-                let name = s.name.as_deref().unwrap_or_default();
-                ["kube_", "container_", "kubelet_", "pg_", "rivetwatch_"].iter().any(|source| name.starts_with(source))
-            });
-            let kept = by.contains("cluster") && by.contains("namespace") && (by.contains("job") || has_no_job);
-            assert!(is_constant || kept, "{rule}: by {by:?}");
-            assert_eq!(by.contains("pool_name"), by.contains("rivet_namespace"), "{rule}: a pool without its tenant");
-        }
-    }
-}
-
-#[test]
-fn series_that_are_kept_for_days_have_the_names_by_which_they_are_kept() {
-    let long = Regex::new(r"^rivet:(slo|capacity):.+").unwrap();
-    for (rule, expr) in expressions() {
-        for node in expr.walk() {
-            let ExprKind::Matrix(matrix) = &node.kind else { continue };
-            let rivetwatch::promql::DurationKind::Literal(range) = &matrix.range.kind else { continue };
-            let name = matrix.selector.name.as_deref().unwrap_or_default();
-            // What is only asked for its presence within a day may have less to look at.
-            let presence = ["up", "rivet_gasoline_worker_last_ping", "rivet:engine_instances:count"].contains(&name);
-            assert!(range.value <= 7200.0 || presence || long.is_match(name), "{rule}: {name} over {} s", range.value);
-        }
     }
 }
 

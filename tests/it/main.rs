@@ -9,6 +9,8 @@ mod capacity_export;
 mod capacity_hpa;
 mod capacity_scaler;
 mod catalogue;
+mod catalogue_pages;
+mod catalogue_traps;
 mod checklist;
 mod checklist_items;
 #[cfg(feature = "kubernetes")]

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import BINARY, ROOT
+from conftest import BINARY, ENGINE_DIR, ROOT
 
 
 def run(*command):
@@ -51,3 +51,17 @@ def test_vmalert_accepts_the_export(tmp_path):
     path.write_text(export("--format", "vmalert"))
     done = subprocess.run(["vmalert", "-dryRun", f"-rule={path}"], capture_output=True, text=True)
     assert "keep_firing_for" in done.stderr + done.stdout, "Debian's vmalert knows it by now: drop --for-vmalert above"
+
+
+SCHEMA = ENGINE_DIR / "node_modules/@kubernetes-models/prometheus-operator"
+
+
+@pytest.mark.skipif(not SCHEMA.exists(), reason="the operator's schema is not installed")
+def test_the_operators_schema_accepts_the_export():
+    def validate(text):
+        return subprocess.run(["node", "prometheusrule.mjs"], cwd=ENGINE_DIR, input=text, capture_output=True, text=True)
+
+    text = export("--format", "prometheusrule", "--namespace", "monitoring", "--label", "release=stack")
+    done = validate(text)
+    assert done.returncode == 0 and int(done.stdout) > 10, done.stderr
+    assert "must match pattern" in validate(text.replace('for: "5m"', 'for: "5 minutes"')).stderr
