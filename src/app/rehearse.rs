@@ -105,7 +105,7 @@ impl Rehearsal {
             notify: self.notify.clone(),
             store: tsdb::Settings::new(None, &config.storage.tsdb, &config.storage.wal, &config.storage.limits),
             capacity: config.capacity.clone(),
-            facts: Facts { backend: config.engine.backend.map(|b| b.as_str().to_owned()) },
+            facts: Facts { backend: config.engine.backend.map(|b| b.as_str().to_owned()), autoscaler: None },
             configured: configured(config, local),
             patience_ms,
         }

@@ -172,7 +172,7 @@ impl Judge {
 
     fn headroom(&mut self, at: TimestampMs) -> Result<(), AppendError> {
         let Some((config, facts)) = &self.capacity else { return Ok(()) };
-        match capacity::evaluate(at, &self.store, &self.engine, config, facts) {
+        match capacity::evaluate(at, &self.store, &self.engine, config, facts, None) {
             Ok(report) => {
                 let points = capacity::points(&report);
                 self.store.commit(Batch { points, ..Batch::default() }).wait().map(|_| ())

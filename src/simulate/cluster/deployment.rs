@@ -1,17 +1,16 @@
-//! The Deployment and its autoscaler: how many pods there are to be, and which are replaced.
-
-use std::collections::VecDeque;
+//! The Deployment and its autoscaler, which is capacity's twin: how many pods there are to be, and which are replaced.
 
 use super::pod::{Phase, Pod};
-use crate::capacity::wanted_replicas;
+use crate::capacity::hpa::{
+    self, Condition, Container, Controller, HpaSpec, Inputs, MetricSpec, PodReading, Reading, Requests, Resource,
+    Status, Twin,
+};
 use crate::model::TimestampMs;
 use crate::simulate::engine::Release;
 use crate::simulate::scenario::Autoscaler;
 
-/// How often the autoscaler looks.
-const AUTOSCALER_MS: i64 = 15_000;
-/// It scales down only to the most that it wanted within this time.
-const STABILISATION_MS: i64 = 5 * 60_000;
+/// How long a reading of the metrics server covers.
+const METRICS_WINDOW_MS: i64 = 30_000;
 
 /// What the Deployment asks for.
 #[derive(Debug)]
@@ -23,20 +22,29 @@ pub struct Deployment {
     pub autoscaler: Option<Autoscaler>,
     /// What the autoscaler wants now.
     pub wanted: u32,
-    recommendations: VecDeque<(TimestampMs, u32)>,
+    twin: Option<Twin>,
     looked_at: Option<TimestampMs>,
 }
 
 impl Deployment {
     /// As it is when the scenario begins.
     pub fn new(replicas: u32, release: Release, autoscaler: Option<Autoscaler>) -> Self {
+        let twin = |scaler: Autoscaler| {
+            let percent = |share: f64| (share * 100.0).round() as i32;
+            let metrics = vec![
+                MetricSpec::utilization(Resource::Cpu, percent(scaler.cpu)),
+                MetricSpec::utilization(Resource::Memory, percent(scaler.memory)),
+            ];
+            let (min_replicas, max_replicas) = (scaler.min as i32, scaler.max as i32);
+            Twin::new(HpaSpec { min_replicas, max_replicas, metrics, behavior: None }, Controller::default())
+        };
         Self {
             replicas,
             release,
             template: 0,
             autoscaler,
             wanted: replicas,
-            recommendations: VecDeque::new(),
+            twin: autoscaler.map(twin),
             looked_at: None,
         }
     }
@@ -49,34 +57,28 @@ impl Deployment {
 
     /// Lets the autoscaler look; `most` is the most replicas that it may ask for now.
     pub fn autoscale(&mut self, now: TimestampMs, pods: &[Pod], cpu_request: f64, memory_request: f64, most: u32) {
-        let Some(scaler) = self.autoscaler else { return };
-        if self.looked_at.is_some_and(|last| now.since(last) < AUTOSCALER_MS) {
+        let Some(twin) = &mut self.twin else { return };
+        if self.looked_at.is_some_and(|last| now.since(last) < Controller::default().sync_period_ms) {
             return;
         }
         self.looked_at = Some(now);
-        let ready: Vec<&Pod> = pods.iter().filter(|pod| pod.is_ready()).collect();
-        if ready.is_empty() {
-            return;
-        }
-        let wanted = |of: fn(&Pod) -> f64, request: f64, target: f64| {
-            let sum = ready.iter().map(|pod| of(pod)).sum::<f64>() / request;
-            // Pods that are not ready yet count as idle when it would scale up, and not at all otherwise.
-            let up = wanted_replicas(self.replicas, sum / f64::from(self.replicas.max(1)), target);
-            let down = wanted_replicas(self.replicas, sum / ready.len() as f64, target);
-            if up > self.replicas { up } else { down.min(self.replicas) }
+        let milli = |amount: f64| (amount * 1000.0) as i64;
+        let requests = Requests { cpu: Some(milli(cpu_request)), memory: Some(milli(memory_request)) };
+        let readings = |of: fn(&Pod) -> f64| {
+            let reading = |pod: &Pod| PodReading { value: milli(of(pod)), at: now, window_ms: METRICS_WINDOW_MS };
+            let measured = pods.iter().filter(|pod| pod.has_process());
+            Reading::PerPod(measured.map(|pod| (pod.name.clone(), reading(pod))).collect())
         };
-        let cpu = wanted(|pod| pod.cpu_cores, cpu_request, scaler.cpu);
-        let memory = wanted(|pod| pod.memory, memory_request, scaler.memory);
-        // Kubernetes' default policy: at most the double, or four more, at a time.
-        let step_up = (self.replicas * 2).max(self.replicas + 4);
-        let most = most.min(scaler.max).max(scaler.min);
-        self.wanted = cpu.max(memory).min(step_up).clamp(scaler.min, most);
-        self.recommendations.push_back((now, self.wanted));
-        while self.recommendations.front().is_some_and(|(at, _)| now.since(*at) > STABILISATION_MS) {
-            self.recommendations.pop_front();
-        }
-        let recent = self.recommendations.iter().map(|(_, n)| *n).max().unwrap_or(self.wanted);
-        self.replicas = if self.wanted >= self.replicas { self.wanted } else { recent.min(self.replicas) };
+        let inputs = Inputs {
+            spec_replicas: self.replicas as i32,
+            status_replicas: pods.iter().filter(|pod| pod.is_wanted()).count() as i32,
+            pods: pods.iter().map(|pod| seen(pod, requests)).collect(),
+            readings: vec![readings(|pod| pod.cpu_cores), readings(|pod| pod.memory)],
+        };
+        let desired = twin.step(now, &inputs).desired.max(0) as u32;
+        self.wanted = desired.min(most.max(1));
+        twin.applied(now, self.replicas as i32, self.wanted as i32);
+        self.replicas = self.wanted;
     }
 
     /// The pods to create now: as many as are missing, one more than there are to be while some are replaced.
@@ -104,6 +106,23 @@ impl Deployment {
             }
             None => None,
         }
+    }
+}
+
+/// A pod as the autoscaler sees it.
+fn seen(pod: &Pod, requests: Requests) -> hpa::Pod {
+    let status = if pod.is_ready() { Status::True } else { Status::False };
+    hpa::Pod {
+        name: pod.name.clone(),
+        phase: match pod.phase {
+            Phase::Pending { .. } => hpa::Phase::Pending,
+            _ => hpa::Phase::Running,
+        },
+        is_deleted: !pod.is_wanted(),
+        started: Some(pod.created),
+        ready: Some(Condition { status, since: pod.ready_since.unwrap_or(pod.created) }),
+        containers: vec![Container { name: "rivet-engine".into(), requests }],
+        pod_level: None,
     }
 }
 

@@ -87,6 +87,8 @@ pub struct Pod {
     pub phase: Phase,
     pub engine: Engine,
     pub created: TimestampMs,
+    /// Since when it is ready, or when it last was not any more.
+    pub ready_since: Option<TimestampMs>,
     pub restarts: u32,
     /// Whether the process before this one was killed for its memory.
     pub oom_killed: bool,
@@ -115,6 +117,7 @@ impl Pod {
             phase,
             engine,
             created,
+            ready_since: Some(created),
             restarts: 0,
             oom_killed: false,
             hosts: Vec::new(),
@@ -138,7 +141,10 @@ impl Pod {
                     self.leaked = 0.0;
                     Phase::Starting { port_at: until.plus_ms(PORT_MS), ready_at: until.plus_ms(READY_MS) }
                 }
-                Phase::Starting { ready_at, .. } if ready_at <= now => Phase::Ready,
+                Phase::Starting { ready_at, .. } if ready_at <= now => {
+                    self.ready_since = Some(ready_at);
+                    Phase::Ready
+                }
                 Phase::Ending { gone_at, .. } if gone_at <= now => Phase::Gone,
                 Phase::Lost { until } if until <= now => Phase::Gone,
                 _ => return,
@@ -154,6 +160,7 @@ impl Pod {
     /// The process dies at `now`; another begins when Kubernetes starts it, or at `until`.
     pub fn crash(&mut self, now: TimestampMs, until: Option<TimestampMs>) {
         self.restarts += 1;
+        self.ready_since = Some(now);
         self.oom_killed = false;
         self.phase = Phase::Down { until: until.unwrap_or_else(|| now.plus_ms(RESTART_MS)) };
     }

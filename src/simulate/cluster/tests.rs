@@ -30,7 +30,7 @@ fn a_quiet_cluster_serves_its_load_and_nothing_fails() {
     let calls = value(&cluster, "rivet_guard_proxy_request_total") - before;
     assert!((5_500.0..6_600.0).contains(&calls), "{calls}");
     let page = cluster.pods[0].engine.page().unwrap();
-    assert!(!page.contains("429") && !page.contains("timeout"), "{page}");
+    assert!(!page.contains("status=\"429\"") && !page.contains("timeout"), "{page}");
     assert!((0.15..0.4).contains(&cluster.pods[0].cpu_cores), "{}", cluster.pods[0].cpu_cores);
     assert!((20.0..60.0).contains(&cluster.pools[0].running));
 }

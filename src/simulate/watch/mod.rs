@@ -8,6 +8,7 @@ mod host;
 mod kubernetes;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cluster::{Cluster, Phase, Pod};
@@ -161,7 +162,7 @@ impl Instance {
         let identity = Identity::of_target(DEFAULT_JOB, "localhost", 6430, false, &local);
         Self {
             target: Target::new(TargetSettings::engine(identity.clone())),
-            api: EngineApi::new(identity.clone()),
+            api: EngineApi::new(identity.clone(), Arc::default()),
             host: host::HostSeries::default(),
             identity,
             details_at: None,
