@@ -44,6 +44,7 @@ const MODELLED: &[&str] = &[
     "rivet_api_request_duration",
     "rivet_api_request_errors_total",
     "rivet_api_request_total",
+    "rivet_cache_request_total",
     "rivet_envoy_lb_no_envoy_available_total",
     "rivet_gasoline_cpu_usage",
     "rivet_gasoline_load_shedding_ratio",
@@ -59,9 +60,11 @@ const MODELLED: &[&str] = &[
     "rivet_gasoline_workflow_sleeping",
     "rivet_gasoline_workflow_total",
     "rivet_gasoline_workflow_wake_delta_duration",
+    "rivet_gateway2_request_duration_seconds",
     "rivet_guard_proxy_request_duration",
     "rivet_guard_proxy_request_errors_total",
     "rivet_guard_proxy_request_total",
+    "rivet_guard_route_pegboard_ready_wait_duration",
     "rivet_guard_route_total",
     "rivet_guard_tcp_connection_total",
     "rivet_instrumented_future_duration",
@@ -70,11 +73,15 @@ const MODELLED: &[&str] = &[
     "rivet_pegboard_actor_allocate_duration",
     "rivet_pegboard_actor_start_duration",
     "rivet_pegboard_envoy_connected",
+    "rivet_pegboard_envoy_sqlite_request_total",
     "rivet_pegboard_envoy_state_transition_total",
+    "rivet_pegboard_envoy_time_since_last_pong_seconds",
     "rivet_pegboard_outbound_req_active",
+    "rivet_pegboard_outbound_req_by_generation_total",
     "rivet_pegboard_outbound_req_duration_seconds",
     "rivet_pegboard_outbound_req_error_total",
     "rivet_pegboard_outbound_req_total",
+    "rivet_tokio_worker_busy_duration_total",
     "rivet_udb_last_tx_completed_age_seconds",
     "rivet_udb_ping_duration",
     "rivet_udb_transaction_duration",
@@ -85,13 +92,14 @@ const MODELLED: &[&str] = &[
     "rivet_ups_request_timeout_count_total",
 ];
 
-/// Prefixes of families that belong to hosts of the first generation or to the runtime metrics that are off by default;
-/// an engine whose actors are all of the second has none of them.
+/// Prefixes of families that belong to hosts of the first generation, which an engine whose actors are all of the second
+/// does not have, and to messages through Postgres.
 const ABSENT: &[&str] = &[
     "rivet_pegboard_runner_",
     "rivet_pegboard_serverless_",
     "rivet_pegboard_actor_pending_",
     "rivet_pegboard_client_",
+    "rivet_ups_postgres_",
 ];
 
 /// The families to fill.

@@ -14,12 +14,18 @@ const TRANSACTIONS: [(&str, f64); 2] = [("pegboard_actor_get_for_gateway", 0.6),
 /// Subjects of messages, with their share of all.
 const SUBJECTS: [(&str, f64); 2] = [("pegboard.gateway", 0.8), ("gasoline.worker.bump", 0.2)];
 
+/// What 2.3.19 calls every pool in the families of the gateway.
+const UNKNOWN_POOL: (&str, &str) = ("pool_name", "unknown");
+/// A host is pinged this often, and looked at on each ping.
+const PING_SECONDS: f64 = 3.0;
+
 /// Where the attempts of transactions are counted.
 const ATTEMPT_LOCATION: &str = "engine/packages/universaldb/src/database.rs:145";
 
 /// Takes in one step of one process.
 pub(super) fn record(engine: &mut Engine, now: TimestampMs, work: &Work) {
     requests(engine, now, work);
+    gateway(engine, work);
     for calls in &work.api {
         api(engine, now, calls);
     }
@@ -27,7 +33,7 @@ pub(super) fn record(engine: &mut Engine, now: TimestampMs, work: &Work) {
     for pool in &work.pools {
         match pool.kind {
             PoolKind::Serverless => serverless(engine, pool),
-            PoolKind::Serverful => serverful(engine, pool),
+            PoolKind::Serverful => serverful(engine, pool, work.seconds),
         }
     }
     worker(engine, now, work);
@@ -63,6 +69,37 @@ fn requests(engine: &mut Engine, now: TimestampMs, work: &Work) {
         };
         families.add_some("rivet_guard_proxy_request_errors_total", &[("error", error)], *n);
     }
+}
+
+/// What the gateway sees of calls on their way to actors, and of the waits of callers for those that are not up.
+fn gateway(engine: &mut Engine, work: &Work) {
+    let Some(namespace) = work.pools.first().map(|pool| pool.namespace_id.as_str()) else { return };
+    let (families, chance) = (&mut engine.families, &mut engine.chance);
+    let namespace = ("namespace_id", namespace);
+    for calls in &work.calls {
+        let result = if calls.status == "error" { "envoy_error" } else { "success" };
+        let labels = [namespace, UNKNOWN_POOL, ("protocol", "http"), ("result", result)];
+        families.time("rivet_gateway2_request_duration_seconds", &labels, calls.n, calls.latency, chance);
+    }
+    let mut wait = |outcome: &str, retries: &str, n: u64, latency: Latency| {
+        let bucket = ("wake_retries_bucket", retries);
+        let labels = [namespace, ("outcome", outcome), UNKNOWN_POOL, bucket, ("was_sleeping", "true")];
+        families.time("rivet_guard_route_pegboard_ready_wait_duration", &labels, n, latency, chance);
+    };
+    let started: u64 = work.pools.iter().map(|pool| pool.started).sum();
+    wait("ready", "0", started, Latency { median: 0.4, spread: 0.5 });
+    for (error, n) in &work.refused {
+        match *error {
+            "guard.actor_wake_retries_exceeded" => wait("stopped", "3+", *n, Latency { median: 26.0, spread: 0.1 }),
+            "guard.actor_ready_timeout" => wait("timeout", "0", *n, Latency { median: 15.0, spread: 0.1 }),
+            _ => {}
+        }
+    }
+    let answered: u64 = work.calls.iter().filter(|c| c.status != "error").map(|c| c.n).sum();
+    let pool = work.pools.first().map_or("", |pool| pool.name.as_str());
+    let commit = [namespace, ("pool_name", pool), ("result", "ok"), ("type", "commit")];
+    families.add_some("rivet_pegboard_envoy_sqlite_request_total", &commit, answered);
+    families.add_some("rivet_cache_request_total", &[("key", "namespace.resolve_for_name_local")], answered);
 }
 
 fn api(engine: &mut Engine, now: TimestampMs, calls: &ApiCalls) {
@@ -146,6 +183,11 @@ fn serverless(engine: &mut Engine, pool: &PoolWork) {
     }
     families.add_some("rivet_pegboard_outbound_req_total", &[namespace, runner], pool.accepted + failed);
     families.set("rivet_pegboard_outbound_req_active", &[namespace, runner], pool.open.round());
+    // Who is refused is tried again and again, so that most failed requests are of actors that were tried often.
+    for (generation, n) in [("1", pool.accepted), ("6-10", failed / 20), ("11+", failed - failed / 20)] {
+        let labels = [("generation_bucket", generation), namespace, runner];
+        families.add_some("rivet_pegboard_outbound_req_by_generation_total", &labels, n);
+    }
     let duration = "rivet_pegboard_outbound_req_duration_seconds";
     let labels = [("drain_reason", ""), namespace, name, ("result", "success")];
     // A request that was taken stays open as long as its actor runs; it is timed when that sleeps.
@@ -161,7 +203,7 @@ fn serverless(engine: &mut Engine, pool: &PoolWork) {
     }
 }
 
-fn serverful(engine: &mut Engine, pool: &PoolWork) {
+fn serverful(engine: &mut Engine, pool: &PoolWork, seconds: f64) {
     placements(engine, pool);
     let families = &mut engine.families;
     let place = [("namespace_id", pool.namespace_id.as_str()), ("pool_name", pool.name.as_str())];
@@ -169,6 +211,9 @@ fn serverful(engine: &mut Engine, pool: &PoolWork) {
     if pool.hosts + pool.connected > 0 || families.has("rivet_pegboard_envoy_connected") {
         families.set("rivet_pegboard_envoy_connected", &place, pool.hosts as f64);
     }
+    let pings = (pool.hosts as f64 * seconds / PING_SECONDS).round() as u64;
+    let pong = Latency { median: PING_SECONDS + 0.06, spread: 0.01 };
+    families.time("rivet_pegboard_envoy_time_since_last_pong_seconds", &place, pings, pong, &mut engine.chance);
     let [namespace, name] = place;
     families.add_some(
         "rivet_envoy_lb_no_envoy_available_total",
@@ -203,6 +248,10 @@ fn worker(engine: &mut Engine, now: TimestampMs, work: &Work) {
     let cores = (worker.cpu_cores * chance.between(0.9, 1.1)).max(0.0);
     families.observe("rivet_gasoline_cpu_usage", &[], cores, worker.pulls);
     families.observe("rivet_gasoline_load_shedding_ratio", &[], worker.shedding, worker.pulls);
+    for thread in ["0", "1"] {
+        let busy = (worker.cpu_cores / 2.0).min(1.0) * work.seconds;
+        families.add("rivet_tokio_worker_busy_duration_total", &[("worker", thread)], busy);
+    }
     let actors = [("workflow_name", "pegboard_actor2")];
     families.time("rivet_gasoline_workflow_wake_delta_duration", &actors, worker.wakes, worker.lag, chance);
     let labels = [("signal_name", "pegboard_actor2_wake"), ("workflow_name", "pegboard_actor2")];

@@ -320,7 +320,7 @@ fn incident(chance: &mut Chance, seed: u64, i: u64) -> String {
     let kind = &KINDS[chance.index(KINDS.len())];
     let release = pick(chance, kind.release);
     let site = site(chance, release, kind.is_serverful, false);
-    let at_ms = whole(chance, 20 * 60, 40 * 60) as i64 * 1000;
+    let at_ms = whole(chance, 10 * 60, 20 * 60) as i64 * 1000;
     let mut lines = vec![Line { at_ms, text: (kind.event)(chance) }];
     // Something harmless before.
     if chance.happens(0.5) {
