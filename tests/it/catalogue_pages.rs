@@ -35,7 +35,11 @@ fn pages(alerts: &[&str]) -> BTreeSet<String> {
     let alerts: Vec<_> = alerts.iter().map(alert).collect();
     world.now = start;
     world.run_with(&alerts, 60_000);
-    let summary = |event: &serde_json::Value| event["payload"]["summary"].as_str().unwrap().to_owned();
+    let summary = |event: &serde_json::Value| {
+        let text = event["payload"]["summary"].as_str().unwrap();
+        // Without the scope in brackets that ends it.
+        text.split_once(" [").map_or(text, |(says, _)| says).to_owned()
+    };
     world.pagerduty.bodies.iter().filter(|event| event["event_action"] == "trigger").map(summary).collect()
 }
 

@@ -74,7 +74,8 @@ impl<'a> Evaluator<'a> {
         self.cancel.check()?;
         let mut count = 0;
         while let Some(labels) = set.next_into(&mut data)? {
-            self.worked(data.len())?;
+            // For each, because a store may be slow to give the next.
+            self.cancel.check()?;
             count += 1;
             if count > self.options.max_series {
                 return Err(QueryError::TooManySeries { limit: self.options.max_series });
