@@ -315,17 +315,16 @@ impl Expr {
     }
 
     /// Direct sub-expressions, in the order in which they are written.
-    pub fn children(&self) -> Vec<&Self> {
-        match &self.kind {
-            ExprKind::Number(_) | ExprKind::String(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => Vec::new(),
-            ExprKind::Subquery(subquery) => vec![&*subquery.expr],
-            ExprKind::Call(call) => call.args.iter().collect(),
-            ExprKind::Aggregate(aggregate) => {
-                aggregate.param.as_deref().into_iter().chain([&*aggregate.expr]).collect()
-            }
-            ExprKind::Binary(binary) => vec![&*binary.lhs, &*binary.rhs],
-            ExprKind::Unary { operand: inner, .. } | ExprKind::Paren(inner) => vec![&**inner],
-        }
+    pub fn children(&self) -> impl DoubleEndedIterator<Item = &Self> {
+        let (few, many): ([Option<&Self>; 2], &[Self]) = match &self.kind {
+            ExprKind::Number(_) | ExprKind::String(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => ([None; 2], &[]),
+            ExprKind::Subquery(subquery) => ([Some(&subquery.expr), None], &[]),
+            ExprKind::Call(call) => ([None; 2], &call.args),
+            ExprKind::Aggregate(aggregate) => ([aggregate.param.as_deref(), Some(&aggregate.expr)], &[]),
+            ExprKind::Binary(binary) => ([Some(&binary.lhs), Some(&binary.rhs)], &[]),
+            ExprKind::Unary { operand: inner, .. } | ExprKind::Paren(inner) => ([Some(inner), None], &[]),
+        };
+        few.into_iter().flatten().chain(many)
     }
 
     /// This expression and all below it, each before its children.
@@ -333,7 +332,7 @@ impl Expr {
         let mut waiting = vec![self];
         std::iter::from_fn(move || {
             let next = waiting.pop()?;
-            waiting.extend(next.children().into_iter().rev());
+            waiting.extend(next.children().rev());
             Some(next)
         })
     }

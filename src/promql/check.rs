@@ -10,7 +10,7 @@ pub(super) fn check(query: &str, expr: &Expr) -> Result<(), ParseError> {
     let error = |position: PositionRange, message: String| Err(ParseError::new(query, position, message));
     // The selector of `info` restricts what is found by other means, so it may let everything pass.
     let is_info = matches!(&expr.kind, ExprKind::Call(call) if call.function.id == FunctionId::Info);
-    for child in expr.children().into_iter().take(if is_info { 1 } else { usize::MAX }) {
+    for child in expr.children().take(if is_info { 1 } else { usize::MAX }) {
         check(query, child)?;
     }
     match &expr.kind {

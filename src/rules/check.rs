@@ -152,7 +152,7 @@ fn unreadable(expr: &Expr, rule: &Rule, reading: &Names) -> Vec<(String, Positio
         Reading::Fine => None,
         Reading::Missing(why) | Reading::Trap(why) => Some((why, place)),
     });
-    let below = expr.children().into_iter().flat_map(|child| unreadable(child, rule, reading));
+    let below = expr.children().flat_map(|child| unreadable(child, rule, reading));
     own.into_iter().chain(below).collect()
 }
 

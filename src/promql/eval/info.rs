@@ -120,7 +120,7 @@ impl Evaluator<'_> {
             return self.read_time(&subquery.expr, moved(&subquery.time)?);
         }
         let with_selector = |child: &&Expr| crate::promql::ast::selectors(child).next().is_some();
-        match expr.children().into_iter().find(with_selector) {
+        match expr.children().find(with_selector) {
             Some(child) => self.read_time(child, t),
             None => Ok(t),
         }

@@ -357,7 +357,7 @@ fn is_step_invariant(expr: &Expr) -> bool {
             };
             !depends_on_time && call.args.iter().all(is_step_invariant)
         }
-        _ => expr.children().into_iter().all(is_step_invariant),
+        _ => expr.children().all(is_step_invariant),
     }
 }
 

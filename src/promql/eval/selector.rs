@@ -69,8 +69,12 @@ impl<'a> Evaluator<'a> {
     ) -> Result<(), QueryError> {
         let range = TimeRange { from: TimestampMs(from), to: TimestampMs(to) };
         // Matching many values with an expression may take long, so that also ends with the query.
-        let matchers: Vec<Matcher> = selector.matchers.iter().map(|m| m.until(self.cancel.flag())).collect();
-        let mut set = self.storage.select(&matchers, range)?;
+        let mut set = if selector.matchers.iter().any(Matcher::is_slow) {
+            let matchers: Vec<Matcher> = selector.matchers.iter().map(|m| m.until(self.cancel.flag())).collect();
+            self.storage.select(&matchers, range)?
+        } else {
+            self.storage.select(&selector.matchers, range)?
+        };
         self.cancel.check()?;
         let mut count = 0;
         while let Some(labels) = set.next_into(&mut data)? {

@@ -220,7 +220,7 @@ impl Parser<'_> {
     /// Makes a node; refuses it when the tree below is already as deep as allowed.
     fn node(&self, kind: ExprKind, position: PositionRange) -> Result<Expr, ParseError> {
         let expr = Expr { kind, position, depth: 0 };
-        let depth = 1 + expr.children().iter().map(|child| child.depth).max().unwrap_or(0);
+        let depth = 1 + expr.children().map(|child| child.depth).max().unwrap_or(0);
         if depth > MAX_DEPTH { Err(self.too_deep(position)) } else { Ok(Expr { depth, ..expr }) }
     }
 
