@@ -253,6 +253,13 @@ fn replay_table(report: &replay::Report, alerts: bool) {
     let (scrapes, points) = (report.scrapes, report.points);
     let pages = plural(report.pages.len(), "page");
     println!("{scrapes} scrapes over {}, {points} points, {pages}\n", human_seconds(report.seconds));
+    if let [first, ..] = report.unread.as_slice() {
+        let (n, at) = (report.unread.len(), human_seconds(first.at_seconds));
+        println!(
+            "{n} of them could not be read and count as an engine that does not answer; the first, at {at}: {}\n",
+            first.reason
+        );
+    }
     pages_table(&report.pages);
     if alerts {
         alerts_table(&report.alerts);

@@ -23,14 +23,26 @@ pub enum ReplayError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("`{}` holds no scrapes: files must be named TIME.prom or TIME.prom.gz, TIME in Unix seconds", path.display())]
     Empty { path: PathBuf },
+    #[error("no scrape of the recording could be read; the first: {reason}")]
+    Unreadable { reason: String },
     #[error("the store refused a batch of the recording: {0}")]
     Store(#[from] crate::storage::AppendError),
+}
+
+/// A scrape that could not be read, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Unread {
+    /// Since the recording's first scrape.
+    pub at_seconds: f64,
+    pub reason: String,
 }
 
 /// What a recording would have done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Report {
     pub scrapes: usize,
+    /// The scrapes that gave nothing, which the engine's `up` shows as down.
+    pub unread: Vec<Unread>,
     pub points: u64,
     pub seconds: f64,
     pub pages: Vec<PagedIncident>,
@@ -66,7 +78,7 @@ pub fn read(dir: &Path) -> Result<Vec<(TimestampMs, Vec<u8>)>, ReplayError> {
 /// Plays scrapes of one engine; `settings` say how they are judged and who is paged.
 ///
 /// # Errors
-/// The store refused a scrape.
+/// The store refused a scrape, or not one scrape is a metrics page.
 pub fn play(scrapes: &[(TimestampMs, Vec<u8>)], settings: judge::Settings) -> Result<Report, ReplayError> {
     let Some(((first, _), (last, _))) = scrapes.first().zip(scrapes.last()) else { return Ok(Report::default()) };
     let identity = Identity { job: "rivet".into(), instance: "recorded".into(), extra: Vec::new() };
@@ -74,13 +86,21 @@ pub fn play(scrapes: &[(TimestampMs, Vec<u8>)], settings: judge::Settings) -> Re
     // One engine's page holds no headroom worth a series.
     let mut judge = Judge::new(settings, *first).without_capacity();
     let mut points = 0;
+    let mut unread = Vec::new();
     for (at, page) in scrapes {
         judge.advance(*at)?;
-        let (batch, _) = target.page_to_batch(Ok(Page::text(page)), *at, Duration::ZERO);
+        let (batch, scrape) = target.page_to_batch(Ok(Page::text(page)), *at, Duration::ZERO);
+        if let Some(failure) = scrape.failure {
+            unread.push(Unread { at_seconds: at.since(*first) as f64 / 1000.0, reason: failure.to_string() });
+        }
         points += judge.receive(batch)?.stored;
         judge.arrived(*at)?;
     }
+    if unread.len() == scrapes.len() {
+        let reason = unread.swap_remove(0).reason;
+        return Err(ReplayError::Unreadable { reason });
+    }
     let (log, _) = judge.finish();
     let seconds = last.since(*first) as f64 / 1000.0;
-    Ok(Report { scrapes: scrapes.len(), points, seconds, pages: log.pages, alerts: log.alerts })
+    Ok(Report { scrapes: scrapes.len(), unread, points, seconds, pages: log.pages, alerts: log.alerts })
 }

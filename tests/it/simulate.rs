@@ -10,8 +10,10 @@ use std::sync::Mutex;
 
 use rivetwatch::app::Rehearsal;
 use rivetwatch::config::{self, Config};
+use rivetwatch::model::TimestampMs;
 use rivetwatch::rules::Rule;
 use rivetwatch::simulate::play::{Report, play};
+use rivetwatch::simulate::replay::{self, ReplayError};
 use rivetwatch::simulate::scenario::{EVENTS, Scenario};
 
 /// Played here: the quickest of each kind of trouble and of each kind of quiet.
@@ -223,4 +225,25 @@ fn the_documents_name_every_event_and_their_example_is_sound() {
     let example = docs.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
     let scenario = parse(example);
     assert_eq!((scenario.expect.len(), scenario.events.len()), (1, 2));
+}
+
+fn replayed(pages: &[&str]) -> Result<replay::Report, ReplayError> {
+    let at = |i: usize| TimestampMs(1_795_419_468_000 + 15_000 * i as i64);
+    let scrapes: Vec<_> = pages.iter().enumerate().map(|(i, page)| (at(i), page.as_bytes().to_vec())).collect();
+    replay::play(&scrapes, rehearsal(Config::default()).replay())
+}
+
+#[test]
+fn a_recorded_scrape_that_is_no_page_is_named_and_the_rest_is_played() {
+    let report = replayed(&["a_metric 1\n", "<html>", "a_metric 2\n"]).unwrap();
+    assert_eq!(report.scrapes, 3);
+    let [unread] = report.unread.as_slice() else { panic!("{:?}", report.unread) };
+    assert_eq!(unread.at_seconds, 15.0);
+    assert!(unread.reason.contains("not a metrics page"), "{}", unread.reason);
+}
+
+#[test]
+fn a_recording_without_a_single_page_is_an_error() {
+    let error = replayed(&["<html>", "this is { not a page"]).unwrap_err();
+    assert!(error.to_string().contains("not a metrics page"), "{error}");
 }
