@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::ast::{
-    Aggregate, At, Binary, Cardinality, Duration, DurationKind, Expr, ExprKind, Extension, NumberLiteral,
+    Aggregate, At, Binary, BinaryOp, Cardinality, Duration, DurationKind, Expr, ExprKind, Extension, NumberLiteral,
     StringLiteral, TimeModifiers, VectorSelector,
 };
 use super::number::format_float_g;
@@ -154,7 +154,11 @@ impl Display for Aggregate {
 
 impl Display for Binary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.lhs, self.op.as_str())?;
+        match &self.lhs.kind {
+            // A sign binds less than `^` and would be read as one before all of it.
+            ExprKind::Number(n) if self.op == BinaryOp::Pow && n.value == f64::INFINITY => f.write_str("Inf ^")?,
+            _ => write!(f, "{} {}", self.lhs, self.op.as_str())?,
+        }
         if self.return_bool {
             f.write_str(" bool")?;
         }
