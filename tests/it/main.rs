@@ -25,6 +25,7 @@ mod page;
 mod prometheus_api;
 mod prometheus_limits;
 mod promql_conformance;
+mod promql_fuzz;
 mod promql_limits;
 mod promql_promtool;
 mod remote_write;
