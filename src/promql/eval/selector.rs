@@ -74,6 +74,8 @@ impl<'a> Evaluator<'a> {
         self.cancel.check()?;
         let mut count = 0;
         while let Some(labels) = set.next_into(&mut data)? {
+            // Each time, because it is the store that may be slow.
+            self.cancel.check()?;
             self.worked(data.len())?;
             count += 1;
             if count > self.options.max_series {
