@@ -191,7 +191,8 @@ fn check_instants(engine: &Engine, store: &MemoryStorage, expr: &Expr) {
         "count_values",
         "label_replace",
     ];
-    const DIGITS: [&str; 9] = ["ceil", "floor", "round", "%", "sgn", "changes", "resets", "quantile", "day"];
+    const DIGITS: [&str; 12] =
+        ["ceil", "floor", "round", "%", "sgn", "changes", "resets", "quantile", "day", "sin", "cos", "tan"];
     if OTHER.iter().chain(&DIGITS).any(|word| text.contains(word)) {
         return;
     }
