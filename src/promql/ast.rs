@@ -74,9 +74,10 @@ pub struct NumberLiteral {
 }
 
 impl PartialEq for NumberLiteral {
-    /// Bit by bit, so that NaN equals itself.
+    /// Bit by bit, and one NaN equals any other: a sign before it means nothing and is not written.
     fn eq(&self, other: &Self) -> bool {
-        self.value.to_bits() == other.value.to_bits() && self.is_duration == other.is_duration
+        let same = self.value.to_bits() == other.value.to_bits() || (self.value.is_nan() && other.value.is_nan());
+        same && self.is_duration == other.is_duration
     }
 }
 

@@ -3,11 +3,12 @@
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::ast::{
-    Aggregate, At, Binary, Cardinality, Duration, DurationKind, Expr, ExprKind, Extension, NumberLiteral,
+    Aggregate, At, Binary, BinaryOp, Cardinality, Duration, DurationKind, Expr, ExprKind, Extension, NumberLiteral,
     StringLiteral, TimeModifiers, VectorSelector,
 };
 use super::number::format_float_g;
-use crate::model::{METRIC_NAME, MatchOp, Quoted, format_duration_ms, is_legacy_label_name, is_legacy_metric_name};
+use super::parser::is_bare_metric;
+use crate::model::{METRIC_NAME, MatchOp, Quoted, format_duration_ms, is_legacy_label_name};
 
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -47,7 +48,9 @@ impl Display for Expr {
 impl Display for NumberLiteral {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let ms = self.value * 1000.0;
-        if self.is_duration && ms.fract() == 0.0 && ms.abs() < i64::MAX as f64 {
+        if self.is_duration && self.value == 0.0 && self.value.is_sign_negative() {
+            f.write_str("-0s")
+        } else if self.is_duration && ms.fract() == 0.0 && ms.abs() < i64::MAX as f64 {
             f.write_str(&format_duration_ms(ms as i64))
         } else {
             f.write_str(&format_float_g(self.value))
@@ -78,7 +81,7 @@ impl Display for StringLiteral {
 }
 
 fn write_selector(f: &mut Formatter<'_>, selector: &VectorSelector) -> fmt::Result {
-    let bare_name = selector.name.as_deref().filter(|n| is_legacy_metric_name(n));
+    let bare_name = selector.name.as_deref().filter(|n| is_bare_metric(n));
     f.write_str(bare_name.unwrap_or(""))?;
     let mut parts: Vec<String> = Vec::new();
     if let Some(name) = selector.name.as_deref().filter(|_| bare_name.is_none()) {
@@ -154,7 +157,11 @@ impl Display for Aggregate {
 
 impl Display for Binary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.lhs, self.op.as_str())?;
+        match &self.lhs.kind {
+            // A sign binds less than `^` and would be read as one before all of it.
+            ExprKind::Number(n) if self.op == BinaryOp::Pow && n.value == f64::INFINITY => f.write_str("Inf ^")?,
+            _ => write!(f, "{} {}", self.lhs, self.op.as_str())?,
+        }
         if self.return_bool {
             f.write_str(" bool")?;
         }

@@ -107,6 +107,11 @@ fn state(storage: Arc<dyn Select>, query: QueryConfig) -> api::State {
     })
 }
 
+/// The API over any store.
+pub(crate) fn router_over(storage: Arc<dyn Select>) -> Router {
+    api::router(state(storage, QueryConfig::default()), Auth::default(), Router::new())
+}
+
 fn router() -> Router {
     api::router(state(Arc::new(store()), QueryConfig::default()), Auth::default(), &[], Router::new())
 }
@@ -117,12 +122,12 @@ async fn send(router: &Router, request: Request<Body>) -> (StatusCode, Vec<u8>) 
     (status, to_bytes(answer.into_body(), 16 << 20).await.unwrap().to_vec())
 }
 
-async fn get(router: &Router, path: &str) -> (StatusCode, Value) {
+pub(crate) async fn get(router: &Router, path: &str) -> (StatusCode, Value) {
     let (status, body) = send(router, Request::get(path).body(Body::empty()).unwrap()).await;
     (status, serde_json::from_slice(&body).unwrap_or_else(|e| panic!("{path}: {e}: {body:?}")))
 }
 
-async fn post(router: &Router, path: &str, form: &str) -> (StatusCode, Value) {
+pub(crate) async fn post(router: &Router, path: &str, form: &str) -> (StatusCode, Value) {
     let request = Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
     let (status, body) = send(router, request.body(Body::from(form.to_owned())).unwrap()).await;
     (status, serde_json::from_slice(&body).unwrap())

@@ -122,7 +122,8 @@ class Queries:
             return node(VECTOR, "clamp(", self.vector(depth - 1), ", ", self.scalar(1), ", ", self.scalar(1), ")")
         if draw < 0.25:
             name = self.rng.choice(["clamp_min", "clamp_max", "round"])
-            return node(VECTOR, f"{name}(", self.vector(depth - 1), ", ", self.scalar(1), ")")
+            inner = self.instant_selector() if name == "round" else self.vector(depth - 1)
+            return node(VECTOR, f"{name}(", inner, ", ", self.scalar(1), ")")
         if draw < 0.3:
             return node(VECTOR, "vector(", self.scalar(depth), ")")
         # Not exp: what is left of its last digits after `%` or a sine is chance.
@@ -132,6 +133,9 @@ class Queries:
         )
         if name == "date":
             return self.date(depth)
+        if name in ("ceil", "floor", "round", "sgn", "sin", "cos"):
+            # Of values as they were sent: the last digit of a result may differ, and would decide.
+            return node(VECTOR, f"{name}(", self.instant_selector(), ")")
         return node(VECTOR, f"{name}(", self.vector(depth - 1), ")")
 
     def date(self, depth):
@@ -163,6 +167,9 @@ class Queries:
             op = self.rng.choice("+ - * / % ^ atan2 == != > < >= <=".split())
             text = f" {op} bool " if op in "== != > < >= <=".split() and self.rng.random() < 0.4 else f" {op} "
             sides = [self.vector(depth - 1), self.scalar(depth - 1)]
+            if op == "%":
+                # The same: what is left of a division hangs on the last digit.
+                sides = [self.instant_selector(), node(SCALAR, self.number())]
             self.rng.shuffle(sides)
             return node(VECTOR, "(", sides[0], text, sides[1], ")")
         if self.rng.random() < 0.3:

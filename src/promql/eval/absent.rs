@@ -35,17 +35,24 @@ fn where_absent(arg: &Expr, present: &[bool]) -> Vec<Series> {
     if points.is_empty() { Vec::new() } else { vec![Series { labels: expected_labels(arg), drop_name: false, points }] }
 }
 
-/// The labels that the missing series would have had: those that the selector names exactly once, with `=`.
+/// The labels that the missing series would have had: of each, what the selector asks with `=` first, unless a later
+/// matcher speaks of it again.
 fn expected_labels(arg: &Expr) -> Labels {
     let Some(selector) = arg.unwrap_parens().direct_selector() else { return Labels::empty() };
-    let mut uses: HashMap<&str, usize> = HashMap::new();
-    for matcher in &selector.matchers {
-        *uses.entry(matcher.name.as_str()).or_default() += 1;
+    // The value with which a label was asked first, until it was contradicted, which is for good.
+    let mut asked: HashMap<&str, Option<&str>> = HashMap::new();
+    for matcher in selector.matchers.iter().filter(|m| m.name != METRIC_NAME) {
+        let name = matcher.name.as_str();
+        if let Some(value) = asked.get_mut(name) {
+            *value = None;
+        } else if matcher.op == MatchOp::Equal {
+            asked.insert(name, Some(&matcher.value));
+        }
     }
     let mut labels = LabelsBuilder::default();
-    for matcher in &selector.matchers {
-        if matcher.op == MatchOp::Equal && matcher.name != METRIC_NAME && uses[matcher.name.as_str()] == 1 {
-            labels.set(matcher.name.as_str(), matcher.value.as_str());
+    for (name, value) in asked {
+        if let Some(value) = value {
+            labels.set(name, value);
         }
     }
     labels.build()

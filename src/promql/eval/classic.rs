@@ -73,7 +73,8 @@ impl Evaluator<'_> {
             Evaluated::String(bytes) => super::labels::label_name(&bytes)?,
             _ => return Err(QueryError::Execution("expected a string".into())),
         };
-        let mut out: Vec<Series> = Vec::new();
+        // In the order in which the quantiles are asked, so that the steps of one series may come in any.
+        let mut out: Vec<(Labels, Vec<(usize, Output)>)> = Vec::new();
         let mut by_labels: HashMap<Labels, usize> = HashMap::new();
         let mut total = Held::default();
         for arg in &call.args[2..] {
@@ -97,18 +98,23 @@ impl Evaluator<'_> {
                         let labels = answer.labels.with(&label, &open_metrics_float(q.at(step)));
                         total += Held { samples: answer.points.len(), bytes: labels.size_bytes() };
                         self.check_held(total)?;
-                        out.push(Series { labels, drop_name: true, points: Points::default() });
+                        out.push((labels, Vec::new()));
                     }
-                    if out[at].points.get(step).is_some() {
-                        return Err(QueryError::Execution(
-                            "vector cannot contain metrics with the same labelset".into(),
-                        ));
-                    }
-                    out[at].points.push(step, point.to_output());
+                    out[at].1.push((step, point.to_output()));
                 }
             }
         }
-        Ok(out)
+        out.into_iter()
+            .map(|(labels, mut steps)| {
+                steps.sort_by_key(|(step, _)| *step);
+                if steps.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+                    return Err(QueryError::Execution("vector cannot contain metrics with the same labelset".into()));
+                }
+                let mut points = Points::default();
+                steps.into_iter().for_each(|(step, value)| points.push(step, value));
+                Ok(Series { labels, drop_name: true, points })
+            })
+            .collect()
     }
 
     fn ask(

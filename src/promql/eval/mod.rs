@@ -69,7 +69,7 @@ pub(super) fn instant(
             Evaluated::Vector(series) => QueryValue::Vector(vector_samples(finish_names(series)?, at)),
         },
     };
-    Ok(evaluator.finish(value))
+    evaluator.finish(value)
 }
 
 /// Evaluates `expr` at every step from `start` to `end`.
@@ -98,7 +98,7 @@ pub(super) fn range(
         }
     };
     matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Ok(evaluator.finish(QueryValue::Matrix(matrix)))
+    evaluator.finish(QueryValue::Matrix(matrix))
 }
 
 fn check_time(t: TimestampMs) -> Result<(), QueryError> {
@@ -222,8 +222,10 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn finish(self, value: QueryValue) -> QueryResult {
-        QueryResult { value, warnings: self.notes.warnings, infos: self.notes.infos }
+    /// The answer, unless nobody waits for it any more.
+    fn finish(self, value: QueryValue) -> Result<QueryResult, QueryError> {
+        self.cancel.check()?;
+        Ok(QueryResult { value, warnings: self.notes.warnings, infos: self.notes.infos })
     }
 
     /// Looks at the cancel flag once enough was worked on since the last time; `values` are those of now.

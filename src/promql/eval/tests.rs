@@ -165,6 +165,9 @@ fn what_is_not_supported_is_named() {
     }
 }
 
+/// A variance is worked out from the window before, so its last digits may be others over a range; here these decide.
+const DECIDED_BY_DIGITS: [&str; 9] = ["resets", "changes", "round", "%", "==", "<", ">", "topk", "atan2"];
+
 /// Queries over the test data: selectors, functions, operators, subqueries, nested at random.
 fn queries() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
@@ -244,6 +247,7 @@ proptest! {
         let expr = parse(&query).unwrap();
         // A pinned end moves with the query, so the instants would be other questions.
         prop_assume!(!query.contains("end()") && !query.contains("sort"));
+        prop_assume!(!(query.contains("stdvar_over_time") && DECIDED_BY_DIGITS.iter().any(|word| query.contains(word))));
         let (start, end) = (TimestampMs(first * MINUTE), TimestampMs((first + steps) * MINUTE));
         let range = engine().range(&storage, &expr, start, end, MINUTE);
         for step in 0..=steps {
@@ -260,12 +264,15 @@ proptest! {
                 let series = matrix.iter().find(|s| s.labels == sample.labels);
                 let series = series.ok_or_else(|| TestCaseError::fail(format!("{query}: {} is missing", sample.labels)))?;
                 let found = match &sample.value {
-                    // A variance is worked out from the window before, so its last digits may be others.
+                    // Where variances cancel out, nothing but their last digits is left.
                     Value::Float(v) => series.floats.iter().any(|s| {
-                        let close = (s.v - v).abs() <= v.abs() * 1e-12;
+                        let close = (s.v - v).abs() <= v.abs().max(1.0) * 1e-12;
                         s.t == at && (s.v == *v || close || (s.v.is_nan() && v.is_nan()))
                     }),
-                    Value::Histogram(h) => series.histograms.iter().any(|(t, other)| *t == at && h == other),
+                    // As text, in which one NaN is another.
+                    Value::Histogram(h) => {
+                        series.histograms.iter().any(|(t, other)| *t == at && format!("{h:?}") == format!("{other:?}"))
+                    }
                 };
                 prop_assert!(found, "{query} at {at}: {sample:?} is not in {series:?}");
             }

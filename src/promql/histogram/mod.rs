@@ -46,7 +46,8 @@ impl From<&FloatHistogram> for Sparse {
         Self {
             hint: h.counter_reset_hint,
             schema: h.schema,
-            zero_threshold: h.zero_threshold,
+            // Senders are free to write NaN, which could never be widened to another threshold.
+            zero_threshold: h.zero_threshold.max(0.0),
             zero_count: h.zero_count,
             count: h.count,
             sum: h.sum,

@@ -45,6 +45,15 @@ fn a_wider_zero_bucket_swallows_whole_buckets() {
 }
 
 #[test]
+fn a_zero_bucket_without_a_width_does_not_widen_forever() {
+    let nan = FloatHistogram { zero_threshold: f64::NAN, zero_count: 1.0, count: 1.0, ..FloatHistogram::default() };
+    let mut a = Sparse::from(&nan);
+    a.add_scaled(&Sparse::from(&nan), 1.0).unwrap();
+    a.add_scaled(&Sparse { zero_threshold: 0.5, zero_count: 2.0, count: 2.0, ..Sparse::default() }, 1.0).unwrap();
+    assert_eq!((a.zero_threshold, a.zero_count), (0.5, 4.0));
+}
+
+#[test]
 fn custom_bounds_that_differ_leave_the_common_ones() {
     let custom = |bounds: &[f64], positive: &[(i32, f64)]| Sparse {
         custom_values: bounds.to_vec(),

@@ -36,7 +36,8 @@ impl Parser<'_> {
     fn signed(&self, start: PositionRange, negative: bool, operand: Duration) -> Result<Duration, ParseError> {
         let position = start.to(operand.position);
         if let DurationKind::Literal(literal) = operand.kind {
-            let value = if negative { -literal.value } else { literal.value };
+            // A duration of zero has no sign.
+            let value = if negative && literal.value != 0.0 { -literal.value } else { literal.value };
             return self.duration_node(DurationKind::Literal(NumberLiteral { value, ..literal }), position, 0);
         }
         let depth = operand.depth;

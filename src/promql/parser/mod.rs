@@ -19,6 +19,7 @@ use super::error::ParseError;
 use super::functions::Function;
 use super::lexer::{Placed, Token, tokenize};
 use super::operators::POW_PRECEDENCE;
+use crate::model::is_legacy_metric_name;
 
 /// Longest query that is read, in bytes.
 pub const MAX_QUERY_BYTES: usize = 256 * 1024;
@@ -89,6 +90,15 @@ pub fn parse_selector(text: &str) -> Result<Vec<crate::model::Matcher>, ParseErr
         }
         _ => Err(ParseError::new(text, expr.position, "expected a series selector without modifiers")),
     }
+}
+
+/// Words that stand for a metric nowhere but in quotes.
+const NEVER_A_METRIC: [&str; 6] = ["bool", "on", "ignoring", "group_left", "group_right", "atan2"];
+
+/// Whether the name of a metric may stand before its braces, and is not read as something else there.
+pub(super) fn is_bare_metric(name: &str) -> bool {
+    let is_word = |word: &&str| name.eq_ignore_ascii_case(word);
+    is_legacy_metric_name(name) && !NEVER_A_METRIC.iter().chain(&["inf", "nan"]).any(is_word)
 }
 
 /// Reads a label set: `name`, `name{label="v"}`, `{"name", "label"="v"}`, `{}`. Any word is a valid name.
@@ -358,7 +368,6 @@ impl Parser<'_> {
         if paren_follows {
             return self.call(&word);
         }
-        const NEVER_A_METRIC: [&str; 6] = ["bool", "on", "ignoring", "group_left", "group_right", "atan2"];
         if NEVER_A_METRIC.iter().any(|keyword| word.eq_ignore_ascii_case(keyword)) {
             return Err(self.unexpected("", ""));
         }

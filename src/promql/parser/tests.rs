@@ -25,6 +25,11 @@ fn what_is_printed_parses_to_the_same_tree() {
         ("foo[2m*(step()+min_of(1,range()))] anchored", "foo[2m * (step() + min_of(1s, range()))] anchored"),
         ("h </ 1_000 >/ 0x10", "h </ 1000 >/ 16"),
         ("`raw\\n`", "\"raw\\\\n\""),
+        ("-NaN", "NaN"),
+        ("foo offset -0", "foo offset 0s"),
+        ("Inf^2", "Inf ^ 2"),
+        ("1 / -0d", "1 / -0s"),
+        ("{\"on\"} + {\"Inf\"}", "{\"on\"} + {\"Inf\"}"),
         ("metric offset 2 ^ 2", "metric offset 2s ^ 2"),
         ("topk(1, a) unless on() b", "topk(1, a) unless on () b"),
     ] {

@@ -5,6 +5,7 @@
 //! middle of a range query.   Not kept: start timestamps (`series@st` lines are read and passed over).
 
 mod compare;
+pub mod fuzz;
 mod script;
 mod storage;
 
