@@ -81,6 +81,7 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("RivetRestarting", include_str!("../../../alerts/runbooks/RivetRestarting.md")),
     ("RivetRuleBlind", include_str!("../../../alerts/runbooks/RivetRuleBlind.md")),
     ("RivetRuleCommitsFailed", include_str!("../../../alerts/runbooks/RivetRuleCommitsFailed.md")),
+    ("RivetRuleExpensive", include_str!("../../../alerts/runbooks/RivetRuleExpensive.md")),
     ("RivetRuleFailing", include_str!("../../../alerts/runbooks/RivetRuleFailing.md")),
     ("RivetRuntimeBusy", include_str!("../../../alerts/runbooks/RivetRuntimeBusy.md")),
     ("RivetRuntimeQueueing", include_str!("../../../alerts/runbooks/RivetRuntimeQueueing.md")),
