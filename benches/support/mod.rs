@@ -1,5 +1,7 @@
 //! What benches share: a client that costs little, processes to measure, and the file that keeps figures.
 
+#![allow(dead_code)] // Each bench uses its part of it.
+
 pub mod http;
 pub mod peers;
 pub mod results;

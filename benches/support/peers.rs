@@ -29,22 +29,27 @@ impl Peer {
     /// The agent with its data under `folder`: no receivers but remote write, nothing scraped, everything else as
     /// it ships.
     pub fn agent(folder: &Path) -> Self {
+        Self::agent_with(folder, serde_json::json!({ "storage": { "retention": "100y" } }))
+    }
+
+    /// As [`Peer::agent`], with the keys of `more` set, too; those of the receivers and of the folder win.
+    pub fn agent_with(folder: &Path, mut more: serde_json::Value) -> Self {
         let binary = std::env::var("RIVETWATCH_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_rivetwatch").to_owned());
         let address = free_address();
-        let config = serde_json::json!({
-            "api": { "listen": address },
-            "receive": {
-                "otlp": { "grpc": { "endpoint": free_address() }, "http": { "endpoint": free_address() } },
-                "scrape": { "targets": [] },
-                "engine_api": { "enabled": false },
-                "host": { "enabled": false },
-                "remote_write": { "enabled": true },
-            },
-            "storage": { "path": folder.join("data"), "retention": "100y" },
-        });
+        more["api"]["listen"] = serde_json::json!(address);
+        more["storage"]["path"] = serde_json::json!(folder.join("data"));
+        let receive = &mut more["receive"];
+        receive["otlp"]["grpc"]["endpoint"] = serde_json::json!(free_address());
+        receive["otlp"]["http"]["endpoint"] = serde_json::json!(free_address());
+        receive["engine_api"]["enabled"] = false.into();
+        receive["host"]["enabled"] = false.into();
+        receive["remote_write"]["enabled"] = true.into();
+        if receive["scrape"]["targets"].is_null() {
+            receive["scrape"]["targets"] = serde_json::json!([]);
+        }
         let path = folder.join("rivetwatch.yaml");
         // JSON is YAML.
-        std::fs::write(&path, config.to_string()).expect("the folder can be written to");
+        std::fs::write(&path, more.to_string()).expect("the folder can be written to");
         let mut command = Command::new(binary);
         command.args(["run", "--config"]).arg(path);
         Self::start("rivetwatch", command, address, "/readyz", &folder.join("agent.log"))
@@ -54,11 +59,16 @@ impl Peer {
     ///
     /// Blocks are cut so late that all data stays in its head, where it is fastest, and no compaction disturbs.
     pub fn prometheus(folder: &Path) -> Option<Self> {
+        Self::prometheus_with(folder, "global: {scrape_interval: 1h}\n")
+    }
+
+    /// As [`Peer::prometheus`] with this configuration.
+    pub fn prometheus_with(folder: &Path, text: &str) -> Option<Self> {
         let found = Command::new("prometheus").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         found.ok()?;
         let address = free_address();
         let config = folder.join("prometheus.yml");
-        std::fs::write(&config, "global: {scrape_interval: 1h}\n").expect("the folder can be written to");
+        std::fs::write(&config, text).expect("the folder can be written to");
         let mut command = Command::new("prometheus");
         command.args([
             format!("--config.file={}", config.display()),
@@ -94,6 +104,24 @@ impl Peer {
         Ok(self.client()?.get(path)?.0 == 200)
     }
 
+    /// Processor time that the server has used since its start.
+    pub fn cpu(&self) -> Duration {
+        /// `sysconf(_SC_CLK_TCK)` of every Linux that the agent runs on.
+        const TICKS_PER_SECOND: f64 = 100.0;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the server runs");
+        // After the command's name, which may hold spaces: utime and stime are fields 14 and 15 of all.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
+        let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+        Duration::from_secs_f64(ticks / TICKS_PER_SECOND)
+    }
+
+    /// Memory that the server holds, in bytes (`VmRSS`).
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the server runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.trim_end_matches("kB").trim().parse::<u64>().unwrap_or(0) * 1024
+    }
+
     /// A new connection.
     ///
     /// # Errors
@@ -103,7 +131,8 @@ impl Peer {
     }
 }
 
-fn free_address() -> SocketAddr {
+/// A loopback address at which nobody listens.
+pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
     listener.local_addr().expect("a bound listener has an address")
 }
