@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::api::{Refused, ScalerMetric, ScalerQuestion};
-use crate::capacity::{self, Facts, Report, Row, WhatIf};
+use crate::capacity::{self, Facts, Report, Row, SeenAutoscaler, WhatIf};
 use crate::clock::{Clock, next_tick};
 use crate::config::Config;
 use crate::model::{Counter, Gauge, Labels, StatRow, Stats, TimestampMs};
@@ -28,7 +28,7 @@ pub struct Capacity(Arc<Inner>);
 
 struct Inner {
     config: capacity::Config,
-    facts: Facts,
+    facts: Mutex<Facts>,
     /// Figures older than this are stale for the external scaler.
     stale_after_ms: i64,
     clock: Clock,
@@ -77,7 +77,7 @@ impl Capacity {
         stats.written.set(clock.now().as_secs_f64());
         Self(Arc::new(Inner {
             config: config.capacity.clone(),
-            facts,
+            facts: Mutex::new(facts),
             stale_after_ms: config.api.external_scaler.stale_after.as_ms(),
             clock,
             store,
@@ -87,11 +87,21 @@ impl Capacity {
         }))
     }
 
+    /// Takes in what Kubernetes' API tells of the engine's autoscaler; `None` when nothing scales the engine.
+    pub fn know_autoscaler(&self, seen: Option<SeenAutoscaler>) {
+        let mut facts = self.0.facts.lock();
+        if facts.autoscaler != seen {
+            facts.autoscaler = seen;
+            *self.0.last.lock() = None;
+        }
+    }
+
     fn evaluate(&self, what_if: Option<&WhatIf>) -> Result<Report, String> {
         let inner = &*self.0;
         let began = Instant::now();
         let now = inner.clock.now();
-        let report = capacity::evaluate(now, &*inner.store, &inner.engine, &inner.config, &inner.facts, what_if);
+        let facts = inner.facts.lock().clone();
+        let report = capacity::evaluate(now, &*inner.store, &inner.engine, &inner.config, &facts, what_if);
         inner.stats.seconds.set(began.elapsed().as_secs_f64());
         report.map_err(|e| {
             inner.stats.failed.inc();

@@ -13,10 +13,14 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::capacity::Capacity;
 use super::metrics::Bridge;
 use super::tasks::Stage;
 use super::views::to_json;
 use crate::api::View;
+use crate::capacity::SeenAutoscaler;
+use crate::capacity::hpa::HpaSpec;
+use crate::checklist::cluster::Cluster;
 use crate::checklist::evidence::{ActorHostTold, Backend, Evidence, Told};
 use crate::checklist::known::{Known, unknown};
 use crate::checklist::probes::{
@@ -111,11 +115,6 @@ impl Plan {
             tries_outside: true,
             config: check,
         }
-    }
-
-    /// Asks everything and judges it.
-    async fn run(&self, now: TimestampMs, series: Known<&dyn Series>) -> Report {
-        judge(&self.evidence(now, series).await, &self.choice)
     }
 
     /// Asks everything.
@@ -257,6 +256,7 @@ pub(super) fn start(
     clock: Clock,
     store: Arc<Tsdb>,
     engine: Arc<Engine>,
+    capacity: &Capacity,
     bridge: &Bridge,
     stage: &mut Stage,
 ) -> View<Result<Value, String>> {
@@ -266,14 +266,21 @@ pub(super) fn start(
     let stats = Arc::new(CheckStats::new(config.check.interval.0.as_secs_f64()));
     bridge.add(stats.clone());
     let series = StoreSeries { store, engine, clock: clock.clone() };
-    stage.spawn("checklist", run(config.clone(), series, clock, stats.clone(), stage.stop()));
+    stage.spawn("checklist", run(config.clone(), series, capacity.clone(), clock, stats.clone(), stage.stop()));
     Arc::new(move || match stats.report() {
         Some(report) => Ok(to_json(report)),
         None => Err("the first run of the checklist has not ended yet".into()),
     })
 }
 
-async fn run(config: Config, series: StoreSeries, clock: Clock, stats: Arc<CheckStats>, stop: CancellationToken) {
+async fn run(
+    config: Config,
+    series: StoreSeries,
+    capacity: Capacity,
+    clock: Clock,
+    stats: Arc<CheckStats>,
+    stop: CancellationToken,
+) {
     let interval_ms = config.check.interval.as_ms();
     let mut at = clock.now().plus_ms(FIRST_RUN_MS.min(interval_ms));
     let mut before: Option<Report> = None;
@@ -285,14 +292,33 @@ async fn run(config: Config, series: StoreSeries, clock: Clock, stats: Arc<Check
         let begun = Instant::now();
         // Anew each time, so that a token or URL that was replaced in its file is the one that is used.
         let plan = Plan::of(&config, Vantage::Agent);
-        let report = tokio::select! {
+        let evidence = tokio::select! {
             () = stop.cancelled() => return,
-            report = plan.run(clock.now(), Ok(&series)) => report,
+            evidence = plan.evidence(clock.now(), Ok(&series)) => evidence,
         };
+        tell(&evidence, &capacity);
+        let report = judge(&evidence, &plan.choice);
         log_changes(before.as_ref(), &report);
         stats.finished(report.clone(), clock.now(), begun.elapsed().as_secs_f64());
         before = Some(report);
         at = clock.now().plus_ms(interval_ms);
+    }
+}
+
+/// Tells capacity of the engine's autoscaler. What could not be read this time is as it was.
+fn tell(evidence: &Evidence, capacity: &Capacity) {
+    let object = match evidence.cluster.as_ref().map(Cluster::engine_autoscaler) {
+        Ok(Ok(object)) => object,
+        _ => return,
+    };
+    let Some(object) = object else { return capacity.know_autoscaler(None) };
+    // The items of a list do not say what kind they are.
+    match HpaSpec::from_manifest(&object["spec"]) {
+        Ok(spec) => {
+            let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+            capacity.know_autoscaler(Some(SeenAutoscaler { namespace: namespace.to_owned(), spec }));
+        }
+        Err(error) => warn!(%error, "the engine's HorizontalPodAutoscaler could not be read"),
     }
 }
 

@@ -125,7 +125,7 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
     let stop = judging.stop();
     judging.spawn("capacity", capacity.clone().run(CAPACITY_MS, stop));
 
-    let check = checking::start(config, clock.clone(), store, engine, bridge, &mut judging);
+    let check = checking::start(config, clock.clone(), store, engine, &capacity, bridge, &mut judging);
     let views = views::Judged::new(rules.clone(), capacity, why, &instances, check);
     let router = api::alertmanager::router(notify.clone());
     let reload = Reload { origin, config: config.clone(), rules, notify, clock, stats: reload_stats };

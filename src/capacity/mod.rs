@@ -21,7 +21,7 @@ mod series;
 mod what_if;
 mod world;
 
-use crate::model::TimestampMs;
+use crate::model::{Labels, TimestampMs};
 use crate::promql::{self, Engine};
 use crate::storage::Select;
 
@@ -54,7 +54,24 @@ pub struct Facts {
     /// `engine.backend`: `postgres`, `rocksdb` or `foundationdb`; `None` when it is not configured.
     pub backend: Option<String>,
     /// The autoscaler as a reader of Kubernetes' API has it; it wins over everything else.
-    pub autoscaler: Option<hpa::HpaSpec>,
+    pub autoscaler: Option<SeenAutoscaler>,
+}
+
+/// The engine's HorizontalPodAutoscaler as Kubernetes' API gives it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenAutoscaler {
+    /// Where it is; engines of other Kubernetes namespaces have others.
+    pub namespace: String,
+    pub spec: hpa::HpaSpec,
+}
+
+impl Facts {
+    /// The autoscaler that was read for engines with these labels.
+    fn autoscaler_of(&self, labels: &Labels) -> Option<&hpa::HpaSpec> {
+        let seen = self.autoscaler.as_ref()?;
+        let is_there = labels.get("namespace").is_none_or(|namespace| namespace == seen.namespace);
+        is_there.then_some(&seen.spec)
+    }
 }
 
 /// Works out all headroom at `now`, and again under `what_if`'s assumptions.

@@ -3,7 +3,8 @@
 //! In:  a text such as `replicas=4,traffic=2x,target.cpu=60%`, and a world.   Out: the world with that assumed.
 //! Always: each assumption is said in words, with what it leaves out.
 
-use super::Facts;
+use super::{Facts, SeenAutoscaler};
+
 use super::config::Config;
 use super::hpa::{HpaSpec, Resource};
 use super::kind::Kind;
@@ -152,7 +153,7 @@ impl WhatIf {
     /// The same for an object that was read from Kubernetes.
     pub(super) fn facts(&self, facts: &Facts) -> Facts {
         let mut facts = facts.clone();
-        facts.autoscaler = facts.autoscaler.map(|spec| self.spec(spec));
+        facts.autoscaler = facts.autoscaler.map(|seen| SeenAutoscaler { spec: self.spec(seen.spec), ..seen });
         facts
     }
 

@@ -1,7 +1,8 @@
 //! Headroom over a store that holds known signals: every number can be worked out by hand.
 
+use rivetwatch::capacity::hpa::HpaSpec;
 use rivetwatch::capacity::{
-    self, CPU_FORECAST, Config, Facts, Kind, LimitSource, REPLICAS_FORECAST, Report, Row, USED, WhatIf,
+    self, CPU_FORECAST, Config, Facts, Kind, LimitSource, REPLICAS_FORECAST, Report, Row, SeenAutoscaler, USED, WhatIf,
 };
 use rivetwatch::model::{HumanDuration, Labels, METRIC_NAME, TimestampMs, Value};
 use rivetwatch::promql::Engine;
@@ -47,8 +48,11 @@ fn store(series: &[Series<'_>], minutes: i64) -> Tsdb {
 }
 
 pub fn report_with(store: &Tsdb, config: &str, backend: Option<&str>, what_if: Option<&str>) -> Report {
+    report_of(store, config, Facts { backend: backend.map(str::to_owned), autoscaler: None }, what_if)
+}
+
+fn report_of(store: &Tsdb, config: &str, facts: Facts, what_if: Option<&str>) -> Report {
     let config: Config = serde_saphyr::from_str(config).unwrap();
-    let facts = Facts { backend: backend.map(str::to_owned), autoscaler: None };
     let assumed = what_if.map(|text| WhatIf::parse(text).unwrap());
     capacity::evaluate(NOW, store, &Engine::default(), &config, &facts, assumed.as_ref()).unwrap()
 }
@@ -211,6 +215,31 @@ fn advice_on_a_rate_comes_from_a_day_of_demand_or_from_a_peak_over_the_limit() {
     // Over two addresses each needs half.
     let two = of_rate(&report(&day, "actor_hosts: [{pool: default, rate_limit: 60/m, egress_ips: 2}]", None)).unwrap();
     assert!(two.arithmetic.contains("× 1.5 ÷ 2 addresses = 1.2 a second"), "{}", two.arithmetic);
+}
+
+#[test]
+fn the_autoscaler_that_the_api_gives_wins_for_the_engines_of_its_namespace() {
+    let place: Pairs<'_> = &[("namespace", "rivet")];
+    let engine: Pairs<'_> = &[("namespace", "rivet"), ("job", "rivet"), ("instance", "a")];
+    let store = store(
+        &[
+            ("rivet:cpu_usage:cores", engine, &|_| 0.5),
+            ("rivet:cpu_request:cores", engine, &|_| 2.0),
+            ("rivet:autoscaler_replicas_limit:count", place, &|_| 10.0),
+            ("rivet:autoscaler_replicas:count", place, &|_| 1.0),
+        ],
+        15,
+    );
+    let most = |namespace: &str, what_if| {
+        let spec = HpaSpec::from_manifest(&serde_json::json!({"minReplicas": 1, "maxReplicas": 4})).unwrap();
+        let autoscaler = Some(SeenAutoscaler { namespace: namespace.into(), spec });
+        let report = report_of(&store, "{}", Facts { autoscaler, ..Facts::default() }, what_if);
+        let then = report.what_if.as_ref().map(|then| then.report.autoscalers[0].max_replicas);
+        (report.autoscalers[0].max_replicas, then)
+    };
+    assert_eq!(most("rivet", None), (Some(4), None));
+    assert_eq!(most("staging", None), (Some(10), None));
+    assert_eq!(most("rivet", Some("maxReplicas=6")), (Some(4), Some(Some(6))));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use parking_lot::Mutex;
+use rivetwatch::capacity::hpa::HpaSpec;
 use rivetwatch::checklist::cluster::Cluster;
 use rivetwatch::checklist::evidence::{EngineSettings, Evidence, Told};
 use rivetwatch::checklist::known::unknown;
@@ -223,6 +224,9 @@ async fn a_running_cluster_has_the_findings_of_its_manifests_and_of_its_pods() {
         let finding = finding(&evidence, item);
         assert_eq!(finding.status, status, "{finding:?}");
     }
+    let scaler = evidence.cluster.as_ref().unwrap().engine_autoscaler().unwrap().unwrap();
+    assert_eq!(scaler["metadata"]["namespace"], "rivet-engine");
+    assert_eq!(HpaSpec::from_manifest(&scaler["spec"]).unwrap().max_replicas, 10, "capacity's twin reads it");
     let asked = fake.asked.lock();
     assert!(asked.iter().all(|a| a.starts_with("GET ")), "{asked:?}");
     assert!(!asked.iter().any(|a| a.contains("secrets") || a.contains("nodes")), "{asked:?}");

@@ -73,7 +73,8 @@ impl Effective {
         let hpa = &installation.hpa;
         let is_seen = [hpa.min, hpa.max, hpa.cpu_target, hpa.memory_target].iter().any(Option::is_some);
         let configured = config.autoscaler.spec.as_ref();
-        let (mut spec, source) = match (&facts.autoscaler, configured, is_seen) {
+        let read = facts.autoscaler_of(&installation.labels);
+        let (mut spec, source) = match (read, configured, is_seen) {
             (Some(spec), ..) => (spec.clone(), HpaSource::Kubernetes),
             (None, Some(spec), seen) => {
                 (spec.clone(), if seen { HpaSource::Kubernetes } else { HpaSource::Configuration })
@@ -81,7 +82,7 @@ impl Effective {
             (None, None, true) => (HpaSpec::unbounded(), HpaSource::Kubernetes),
             (None, None, false) => (checklist(world, facts), HpaSource::Checklist),
         };
-        if facts.autoscaler.is_none() {
+        if read.is_none() {
             let whole = |v: f64| v.round().clamp(0.0, f64::from(MAX_UNKNOWN)) as i32;
             spec.min_replicas = hpa.min.map_or(spec.min_replicas, whole);
             spec.max_replicas = hpa.max.map_or(spec.max_replicas, whole).max(1);

@@ -1,5 +1,7 @@
 //! Which objects belong together: label selectors, the engine among the workloads, what stands around it.
 
+use serde_json::Value;
+
 use super::{Autoscaler, Budget, Cluster, Container, Image, LabelMap, Service, Workload};
 use crate::checklist::known::{Known, unknown};
 
@@ -64,6 +66,21 @@ impl Cluster {
             list.is_whole()?;
         }
         Ok(found)
+    }
+
+    /// The object that scales the engine, as it came; `None` when nothing does.
+    ///
+    /// # Errors
+    /// Workloads or autoscalers could not be listed as a whole, or no workload is the engine.
+    pub fn engine_autoscaler(&self) -> Known<Option<&Value>> {
+        for (workload, _) in self.engines()? {
+            if let Some(scaler) = self.autoscaler_of(workload)? {
+                let raw = self.raw.autoscalers.as_ref().map_err(Clone::clone)?;
+                let is_it = |object: &&Value| object.pointer("/metadata/name").is_some_and(|name| *name == scaler.name);
+                return Ok(raw.items.iter().find(is_it));
+            }
+        }
+        Ok(None)
     }
 
     /// The disruption budgets that hold for `workload`.
