@@ -109,7 +109,7 @@ fn state(storage: Arc<dyn Select>, query: QueryConfig) -> api::State {
 
 /// The API over any store.
 pub(crate) fn router_over(storage: Arc<dyn Select>) -> Router {
-    api::router(state(storage, QueryConfig::default()), Auth::default(), Router::new())
+    api::router(state(storage, QueryConfig::default()), Auth::default(), &[], Router::new())
 }
 
 fn router() -> Router {

@@ -235,7 +235,7 @@ fn replayed(pages: &[&str]) -> Result<replay::Report, ReplayError> {
 
 #[test]
 fn a_recorded_scrape_that_is_no_page_is_named_and_the_rest_is_played() {
-    let report = replayed(&["a_metric 1\n", "<html>", "a_metric 2\n"]).unwrap();
+    let report = replayed(&["a_metric 1\n", "<html>\n", "a_metric 2\n"]).unwrap();
     assert_eq!(report.scrapes, 3);
     let [unread] = report.unread.as_slice() else { panic!("{:?}", report.unread) };
     assert_eq!(unread.at_seconds, 15.0);
@@ -244,6 +244,6 @@ fn a_recorded_scrape_that_is_no_page_is_named_and_the_rest_is_played() {
 
 #[test]
 fn a_recording_without_a_single_page_is_an_error() {
-    let error = replayed(&["<html>", "this is { not a page"]).unwrap_err();
+    let error = replayed(&["<html>\n", "this is { not a page\n"]).unwrap_err();
     assert!(error.to_string().contains("not a metrics page"), "{error}");
 }
