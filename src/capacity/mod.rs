@@ -142,6 +142,6 @@ fn report_of(
         report.autoscaling.extend(by_resource);
     }
     report.advice = advice::advice(&report.rows, world, config, &effective, &report.autoscalers);
-    report.find_binding();
+    report.put_nearest_first();
     Ok(report)
 }

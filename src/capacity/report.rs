@@ -162,6 +162,11 @@ impl Row {
         self.outlook.is_some() || self.headroom_ratio.is_some_and(|left| left < DISK_LEFT_MIN)
     }
 
+    /// Whether it can be the limit that is reached first.
+    fn may_bind(&self) -> bool {
+        self.binds && (!self.kind.is_disk() || self.is_filling())
+    }
+
     /// The nearest it came to its limit, now or at the day's peak.
     pub(super) fn nearness(&self) -> Option<f64> {
         match (self.headroom_ratio, self.headroom_at_peak_ratio) {
@@ -254,18 +259,27 @@ impl Report {
         }
     }
 
-    /// Names the nearest limit by the day's peak.
-    pub(super) fn find_binding(&mut self) {
-        let candidates = self.rows.iter().filter(|row| row.binds && (!row.kind.is_disk() || row.is_filling()));
-        let nearest = candidates
-            .filter_map(|row| row.nearness().map(|nearness| (row, nearness)))
-            .min_by(|(_, a), (_, b)| a.total_cmp(b));
-        self.binding = nearest.map(|(row, nearness)| Binding {
-            kind: row.kind,
-            resource: row.resource.clone(),
-            subject: row.subject.clone(),
-            headroom_ratio: row.headroom_ratio.unwrap_or(nearness),
-            headroom_at_peak_ratio: nearness,
+    /// Puts the nearest limits first, by the day's peak, and names the first of those that bind; unknown ones come last.
+    pub(super) fn put_nearest_first(&mut self) {
+        let rank = |row: &Row| match row.nearness() {
+            Some(nearness) if row.may_bind() => (0, nearness),
+            Some(nearness) => (1, nearness),
+            None => (2, 0.0),
+        };
+        self.rows.sort_by(|a, b| {
+            let ((a, near_a), (b, near_b)) = (rank(a), rank(b));
+            a.cmp(&b).then(near_a.total_cmp(&near_b))
+        });
+        let nearest = self.rows.first().filter(|row| row.may_bind());
+        self.binding = nearest.and_then(|row| {
+            let nearness = row.nearness()?;
+            Some(Binding {
+                kind: row.kind,
+                resource: row.resource.clone(),
+                subject: row.subject.clone(),
+                headroom_ratio: row.headroom_ratio.unwrap_or(nearness),
+                headroom_at_peak_ratio: nearness,
+            })
         });
     }
 }

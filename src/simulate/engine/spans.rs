@@ -51,8 +51,7 @@ fn span(name: &str, end: TimestampMs, seconds: f64, status: &str, chance: &mut C
     let mut attributes = vec![
         text("http.request.method", "GET"),
         text("http.path", "/actors"),
-        // Clients that put the token into the address leak it here.
-        text("uri", "/gateway/actor?rvt-token=demo-not-a-secret"),
+        text("uri", "/gateway/actor"),
         KeyValue {
             key: "http.response.status_code".into(),
             value: Some(AnyValue { value: status.parse().ok().map(any_value::Value::IntValue) }),

@@ -254,24 +254,23 @@ function drawHeadroom(data) {
   const report = data.capacity;
   if (!report?.rows?.length) return show("headroom");
   const known = (number) => (typeof number === "number" ? number : null);
-  const nearness = (row) => known(row.headroom_ratio) ?? Infinity;
-  const rows = [...report.rows]
-    .sort((a, b) => nearness(a) - nearness(b))
-    .map((row) => {
-      const [used, limit, left] = [known(row.used), known(row.limit), known(row.headroom_ratio)];
-      const unknown = () => el("span.quiet", "unknown");
-      return [
-        el("div", row.resource, row.note ? el("div.quiet", row.note) : null),
-        row.subject || el("span.quiet", "–"),
-        used == null ? unknown() : withUnit(used, unitOf(row.unit)),
-        limit == null ? unknown() : el("span", withUnit(limit, unitOf(row.unit)), el("div.quiet", row.limit_source ?? "")),
-        left == null ? unknown() : el(left < 0 ? "span.tag.bad" : left < 0.2 ? "span.tag.warn" : "span.tag.good", left < 0 ? `${percent(-left)} over` : `${percent(left)} left`),
-        row.time_to_full_seconds == null ? el("span.quiet", "no trend") : duration(row.time_to_full_seconds),
-      ];
-    });
+  const rows = report.rows.map((row) => {
+    const [used, limit, left] = [known(row.used), known(row.limit), known(row.headroom_ratio)];
+    const atPeak = known(row.headroom_at_peak_ratio);
+    const peak = atPeak != null && left != null && percent(atPeak) !== percent(left) ? el("div.quiet", `${percent(atPeak)} at peak`) : null;
+    const unknown = () => el("span.quiet", "unknown");
+    return [
+      el("div", row.resource, row.note ? el("div.quiet", row.note) : null),
+      row.subject || el("span.quiet", "–"),
+      used == null ? unknown() : withUnit(used, unitOf(row.unit)),
+      limit == null ? unknown() : el("span", withUnit(limit, unitOf(row.unit)), el("div.quiet", row.limit_source ?? "")),
+      left == null ? unknown() : el("div", el(left < 0 ? "span.tag.bad" : left < 0.2 ? "span.tag.warn" : "span.tag.good", left < 0 ? `${percent(-left)} over` : `${percent(left)} left`), peak),
+      row.time_to_full_seconds == null ? el("span.quiet", "no trend") : duration(row.time_to_full_seconds),
+    ];
+  });
   const columns = [{ name: "What", wrap: true }, { name: "Where", wrap: true }, { name: "Used", num: true }, { name: "Limit", num: true }, { name: "Room" }, { name: "Full in", num: true }];
   const binding = report.binding ? `${report.binding.resource}${report.binding.subject ? ` of ${report.binding.subject}` : ""} binds first` : "no limit is known";
-  const wanted = (report.autoscaling ?? []).map((a) => `${a.wanted_replicas} replicas by ${a.resource} at ${percent(a.target)} (now ${a.replicas})`);
+  const wanted = (report.autoscaling ?? []).map((a) => `${plural(a.wanted_replicas, "replica")} by ${a.resource} at ${percent(a.target)} (now ${a.replicas})`);
   show("headroom", heading("Room left", [binding, ...wanted].join(" · ")), table(columns, rows));
 }
 
