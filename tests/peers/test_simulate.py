@@ -1,6 +1,7 @@
 """The whole library of scenarios and three quiet days, played by the release binary; and our `ALERTS` against promtool's."""
 
 import json
+import os
 import re
 import subprocess
 
@@ -25,12 +26,43 @@ def simulate(*arguments, expected=0):
     return done.stdout
 
 
+def scores_page(played):
+    """`tests/scenarios/SCORES.md`: virtual time is the same everywhere, so it holds to the tenth of a second."""
+    scores = played["scores"]
+    figures = [
+        ("scenarios played, failed", f"{scores['scenarios']}, {scores['failed']}"),
+        ("pages that had to come, came in time", f"{scores['pages_expected']}, {scores['pages_met']}"),
+        ("detection rate", f"{scores['detection_rate']:.1%}"),
+        ("median time to page", f"{scores['median_seconds_to_page']:.1f} s"),
+        ("worst time to page", f"{scores['worst_seconds_to_page']:.1f} s"),
+        ("false pages in the library", f"{scores['false_pages']} in {scores['simulated_weeks']:.2f} weeks"),
+    ]
+    pages = [
+        (scenario["scenario"], met["alertname"], f"{met['after_seconds']:.1f} s")
+        for scenario in played["scenarios"]
+        for met in scenario["expected"]["met"]
+        if met["is_page"]
+    ]
+    rows = lambda table: "".join("| " + " | ".join(row) + " |\n" for row in table)
+    return (
+        "# Scores of the shipped rules on the library of scenarios\n\n"
+        "`rivetwatch simulate tests/scenarios/*/*.yaml`, in virtual time. `.ci/run` plays the library and compares; what is\n"
+        "meant to change is renewed by `UPDATE=1 tests/peers/run -k library`. Quiet months are in `tests/LONG.md`.\n\n"
+        "| Figure | Value |\n|---|---|\n" + rows(figures) + "\n"
+        "| Scenario | Page | After its first visible sign |\n|---|---|---|\n" + rows(pages)
+    )
+
+
 def test_the_library_pages_whom_it_should_and_nobody_else():
     played = json.loads(simulate(*sorted(LIBRARY.glob("*/*.yaml")), "-o", "json"))
     scores = played["scores"]
     print(json.dumps(scores, indent=1))
     assert scores["scenarios"] >= 30
     assert (scores["failed"], scores["detection_rate"], scores["false_pages"]) == (0, 1.0, 0)
+    path, page = LIBRARY / "SCORES.md", scores_page(played)
+    if os.environ.get("UPDATE"):
+        path.write_text(page)
+    assert path.read_text() == page, "run with UPDATE=1 if this is meant"
     for scenario in played["scenarios"]:
         for met in scenario["expected"]["met"]:
             if met["is_page"] and met["alertname"] in TOTAL and scenario["scenario"] not in SLOWER:
