@@ -13,7 +13,7 @@ use crate::model::{ByteSize, HumanDuration, METRIC_NAME, MatchOp, Matcher, Probl
 pub struct Config {
     /// How long points stay in memory and in the log. Default 2h, at least 10m. Longer windows in rules need more.
     pub retention: HumanDuration,
-    /// How long the series with `long_names` are kept. Default 8d, at least `retention`, at most 90d.
+    /// How long the series with `long_names` are kept, where that is longer than `retention`. Default 8d, 10m to 90d.
     pub long_retention: HumanDuration,
     /// The names, as an anchored regular expression, of the few series that are kept for `long_retention`: what
     /// burn rates and daily peaks are read from. Default `rivet:(slo|capacity):.+`; empty for none.
@@ -43,9 +43,8 @@ impl Config {
             problems
                 .push(Problem::new(format!("{at}.retention"), format!("must be at least 10m, got {}", self.retention)));
         }
-        if self.long_retention < self.retention || self.long_retention > HumanDuration::secs(90 * 86_400) {
-            let rule =
-                format!("must be from `{at}.retention` ({}) to 90d, got {}", self.retention, self.long_retention);
+        if !(HumanDuration::secs(600)..=HumanDuration::secs(90 * 86_400)).contains(&self.long_retention) {
+            let rule = format!("must be from 10m to 90d, got {}", self.long_retention);
             problems.push(Problem::new(format!("{at}.long_retention"), rule));
         }
         if let Err(error) = Matcher::new(METRIC_NAME, MatchOp::Matches, self.long_names.as_str()) {
@@ -222,6 +221,9 @@ mod tests {
         Config::default().validate("tsdb", &mut problems);
         WalConfig::default().validate("wal", &mut problems);
         LimitsConfig::default().validate("limits", &mut problems);
+        // Who keeps everything for longer has not asked for less of the few.
+        let longer = Config { retention: HumanDuration::secs(365 * 86_400), ..Config::default() };
+        longer.validate("tsdb", &mut problems);
         assert_eq!(problems, []);
 
         let config = Config {
