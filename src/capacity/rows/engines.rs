@@ -63,7 +63,7 @@ fn together(known: Known<'_>, side: &Side, installation: &Installation, effectiv
     let used = if each.is_some() { Some(total.used_of_requested) } else { total.used };
     let limit = level.map(|level| level * f64::from(total.engines));
     let note = match (total.engines, total.using) {
-        (0, _) => "no request is known: set `receive.host.*_request`, or let kube-state-metrics arrive".to_owned(),
+        (0, _) => format!("no request is known: set `receive.host.{name}_request`, or let kube-state-metrics arrive"),
         (with, all) if with < all => format!("{with} of {all} engines have a request"),
         _ => String::new(),
     };
@@ -111,8 +111,8 @@ fn each(side: &Side, installation: &Installation, out: &mut Vec<Row>) {
     let to_limit = |s: &(&Engine, Use)| {
         let row = row(side.limit, &what, s, 1.0);
         let note = match row.limit_source {
-            LimitSource::Unknown => "no limit is known",
-            _ => side.at_limit,
+            LimitSource::Unknown => format!("no limit is known: set `receive.host.{name}_limit` if there is one"),
+            _ => side.at_limit.to_owned(),
         };
         // Work is shed long before the limit of CPU, so that it never comes first.
         row.with_note(note).binding_if(side.resource == Resource::Memory)
