@@ -1,8 +1,8 @@
 //! PromQL as Prometheus 3.x speaks it: text to tree, tree to answer over `storage::Select`.
 //!
 //! In:  query text, a store, times given by the caller.   Out: values, warnings and infos.
-//! Always: no clock is read; no recursion is deeper than [`MAX_DEPTH`]; what is not implemented is an
-//! error that names it.   Limits: [`MAX_QUERY_BYTES`], [`MAX_PATTERN_BYTES`], and those of [`EngineOptions`].
+//! Always: no clock is read; no recursion is deeper than [`MAX_DEPTH`]; every function of [`FUNCTIONS`] is evaluated.
+//! Limits: [`MAX_QUERY_BYTES`], [`MAX_PATTERN_BYTES`], and those of [`EngineOptions`].
 
 mod ast;
 mod check;

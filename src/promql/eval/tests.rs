@@ -1,10 +1,14 @@
+//! Evaluation: what the scripts of Prometheus leave open, and properties against a plain model.
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use crate::model::{FloatHistogram, Labels, METRIC_NAME, TimestampMs, Value, stale_nan};
 use crate::promql::testing::MemoryStorage;
-use crate::promql::{Cancel, Engine, EngineOptions, QueryError, QueryResult, QueryValue, WindowEdges, parse};
+use crate::promql::{
+    Cancel, Engine, EngineOptions, FUNCTIONS, QueryError, QueryResult, QueryValue, ValueType, WindowEdges, parse,
+};
 
 const MINUTE: i64 = 60_000;
 
@@ -34,6 +38,33 @@ fn storage() -> MemoryStorage {
 
 fn engine() -> Engine {
     Engine::new(EngineOptions { experimental: true, max_samples: 100_000, ..EngineOptions::default() })
+}
+
+#[test]
+fn every_function_of_the_table_is_evaluated() {
+    let (engine, storage) = (engine(), storage());
+    for function in &FUNCTIONS {
+        for metric in ["counter", "native", "h_bucket"] {
+            let argument = |kind: &ValueType| match kind {
+                ValueType::Scalar => "1".to_owned(),
+                ValueType::String => "\"a\"".to_owned(),
+                ValueType::Vector => metric.to_owned(),
+                ValueType::Matrix => format!("{metric}[5m]"),
+            };
+            let mut args: Vec<String> = function.args.iter().map(argument).collect();
+            if function.name == "info" {
+                args[1] = "{pod=\"a\"}".to_owned();
+            }
+            let query = format!("{}({})", function.name, args.join(", "));
+            let expr = parse(&query).unwrap_or_else(|e| panic!("{query}: {e}"));
+            let at = TimestampMs(20 * MINUTE);
+            let instant = engine.instant(&storage, &expr, at).map(drop);
+            let range = engine.range(&storage, &expr, at, at.plus_ms(2 * MINUTE), MINUTE).map(drop);
+            for error in [instant, range].into_iter().filter_map(Result::err) {
+                assert!(!error.to_string().contains("not implemented"), "{query}: {error}");
+            }
+        }
+    }
 }
 
 fn instant(query: &str, minute: i64) -> Result<QueryResult, QueryError> {

@@ -1,3 +1,5 @@
+//! Arithmetic of native histograms.
+
 use super::add::AddOutcome;
 use super::*;
 

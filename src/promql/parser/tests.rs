@@ -1,3 +1,5 @@
+//! Parsing: positions, precedence, what is refused, and that what is printed reads back.
+
 use super::*;
 use crate::promql::ast::selectors;
 
