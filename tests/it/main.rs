@@ -34,6 +34,7 @@ mod otlp_golden;
 mod otlp_replay;
 mod page;
 mod prometheus_api;
+mod prometheus_cancel;
 mod prometheus_limits;
 mod promql_conformance;
 mod promql_fuzz;

@@ -1,8 +1,6 @@
 //! The Prometheus API from outside: the whole router over a store in memory.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -10,20 +8,19 @@ use axum::http::{Method, Request, StatusCode, header};
 use rivetwatch::api::{self, Auth, Health, QueryConfig, Refused};
 use rivetwatch::clock::Clock;
 use rivetwatch::model::{
-    Exemplar, FloatHistogram, Labels, Matcher, Metadata, MetricKind, Sample, Span, TimeRange, TimestampMs,
-    Value as Point, stale_nan,
+    Exemplar, FloatHistogram, Labels, Metadata, MetricKind, Span, TimestampMs, Value as Point, stale_nan,
 };
 use rivetwatch::promql::{Engine, EngineOptions};
-use rivetwatch::storage::{self, Append, Batch, Select, SelectError, SeriesData, SeriesSet};
+use rivetwatch::storage::{self, Append, Batch, Select};
 use rivetwatch::tsdb::{Settings, Tsdb};
 use serde_json::{Value, json};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
-const NOW_MS: i64 = 1_700_000_000_000;
+pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
 const NOW: i64 = NOW_MS / 1000;
 
-fn labels(pairs: &[(&str, &str)]) -> Labels {
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     Labels::from_pairs(pairs.iter().copied())
 }
 
@@ -67,7 +64,7 @@ fn store() -> Tsdb {
     store
 }
 
-fn state(storage: Arc<dyn Select>, query: QueryConfig) -> api::State {
+pub(crate) fn state(storage: Arc<dyn Select>, query: QueryConfig) -> api::State {
     let options = EngineOptions { max_samples: query.max_samples, ..EngineOptions::default() };
     let rule = |name: &str, kind: &str| json!({"name": name, "type": kind, "alerts": [], "query": "up"});
     let groups = json!({"groups": [
@@ -437,99 +434,6 @@ async fn too_many_samples_are_an_execution_error() {
     let router = api::router(state(Arc::new(store()), query), Auth::default(), &[], Router::new());
     let (status, body) = get(&router, "/api/v1/query?query=up[5m]").await;
     assert_eq!((status, &body["errorType"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("execution")), "{body}");
-}
-
-/// A store whose selections give series without end until someone takes the query away.
-struct Endless {
-    entered: Notify,
-    left: AtomicBool,
-}
-
-struct EndlessSet<'a>(&'a Endless);
-
-impl SeriesSet for EndlessSet<'_> {
-    fn next_into(&mut self, into: &mut SeriesData) -> Result<Option<Labels>, SelectError> {
-        self.0.entered.notify_one();
-        // Slow enough that neither the limit on samples nor the one on series is met.
-        std::thread::sleep(Duration::from_millis(1));
-        into.clear();
-        into.floats.push(Sample { t: TimestampMs(NOW_MS), v: 1.0 });
-        Ok(Some(labels(&[("__name__", "up")])))
-    }
-}
-
-impl Drop for EndlessSet<'_> {
-    fn drop(&mut self) {
-        self.0.left.store(true, Ordering::SeqCst);
-    }
-}
-
-impl Select for Endless {
-    fn select<'a>(&'a self, _: &[Matcher], _: TimeRange) -> Result<Box<dyn SeriesSet + 'a>, SelectError> {
-        Ok(Box::new(EndlessSet(self)))
-    }
-
-    fn series(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<Labels>, SelectError> {
-        Err(SelectError::Read { reason: "broken".into() })
-    }
-
-    fn label_names(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<String>, SelectError> {
-        Ok(Vec::new())
-    }
-
-    fn label_values(&self, _: &str, _: &[Matcher], _: TimeRange) -> Result<Vec<String>, SelectError> {
-        Ok(Vec::new())
-    }
-
-    fn metadata(&self, _: Option<&str>) -> Vec<(String, Metadata)> {
-        Vec::new()
-    }
-}
-
-fn endless() -> (Arc<Endless>, Router) {
-    let storage = Arc::new(Endless { entered: Notify::new(), left: AtomicBool::new(false) });
-    let query = QueryConfig { max_concurrency: 1, ..QueryConfig::default() };
-    (storage.clone(), api::router(state(storage, query), Auth::default(), &[], Router::new()))
-}
-
-async fn wait_until_left(storage: &Endless) {
-    for _ in 0..1000 {
-        if storage.left.load(Ordering::SeqCst) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the query goes on although nobody waits for it");
-}
-
-#[tokio::test]
-async fn a_query_ends_with_its_client() {
-    let (storage, router) = endless();
-    let request = Request::get("/api/v1/query?query=up").body(Body::empty()).unwrap();
-    let client = tokio::spawn(router.oneshot(request));
-    storage.entered.notified().await;
-    client.abort();
-    wait_until_left(&storage).await;
-}
-
-#[tokio::test]
-async fn a_query_ends_with_its_time() {
-    let (storage, router) = endless();
-    let (status, body) = get(&router, "/api/v1/query?query=up&timeout=50ms").await;
-    assert_eq!((status, &body["errorType"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("timeout")), "{body}");
-    wait_until_left(&storage).await;
-}
-
-#[tokio::test]
-async fn a_query_that_finds_no_slot_in_time_is_a_timeout() {
-    let (storage, router) = endless();
-    let request = Request::get("/api/v1/query?query=up").body(Body::empty()).unwrap();
-    let first = tokio::spawn(router.clone().oneshot(request));
-    storage.entered.notified().await;
-    let (status, body) = get(&router, "/api/v1/query?query=1&timeout=20ms").await;
-    assert_eq!((status, &body["errorType"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("timeout")));
-    first.abort();
-    wait_until_left(&storage).await;
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+//! Translation of each data type, and of what is wrong with a point.
+
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
     Gauge, Histogram, HistogramDataPoint, NumberDataPoint, ScopeMetrics, Sum, number_data_point,
