@@ -197,7 +197,7 @@ impl App {
                 let address = door.address();
                 serving.spawn("external scaler", async move {
                     if let Err(error) = door.serve().await {
-                        error!(error = %super::chain(&error), "the external scaler's listener failed");
+                        error!(error = %crate::model::chain(&error), "the external scaler's listener failed");
                     }
                 });
                 Some(address)

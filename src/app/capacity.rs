@@ -105,7 +105,7 @@ impl Capacity {
         inner.stats.seconds.set(began.elapsed().as_secs_f64());
         report.map_err(|e| {
             inner.stats.failed.inc();
-            super::chain(&e)
+            crate::model::chain(&e)
         })
     }
 

@@ -24,24 +24,7 @@ mod routes;
 mod tasks;
 mod views;
 
-use std::error::Error;
-
 pub use agent::{Addresses, App, StartError};
 pub use origin::Origin;
 pub use rehearse::Rehearsal;
 pub use routes::{SHIPPED_INHIBIT_RULES, notify_settings};
-
-/// An error and its causes in one line, outermost first; a cause that the text before it already says is left out.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
-}

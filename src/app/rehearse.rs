@@ -37,7 +37,7 @@ impl Rehearsal {
     /// # Errors
     /// Every mistake in rules or routes, or routes that page nobody.
     pub fn new(config: Config, base: &Path) -> Result<Self, String> {
-        let rules = config.rules.load(base, &config.thresholds).map_err(|e| super::chain(&e))?;
+        let rules = config.rules.load(base, &config.thresholds).map_err(|e| crate::model::chain(&e))?;
         let notify = replay_routes(&config)?;
         let reaches_people = |target: &notify::settings::TargetSettings| {
             matches!(target.target.integration, Integration::Pagerduty | Integration::Webhook | Integration::Terminal)

@@ -145,8 +145,8 @@ impl Reload {
     }
 
     fn read(&self) -> Result<(RuleSet, notify::Settings), String> {
-        let config = self.origin.load().map_err(|e| super::chain(&e))?;
-        let rules = config.rules.load(self.origin.base(), &config.thresholds).map_err(|e| super::chain(&e))?;
+        let config = self.origin.load().map_err(|e| crate::model::chain(&e))?;
+        let rules = config.rules.load(self.origin.base(), &config.thresholds).map_err(|e| crate::model::chain(&e))?;
         let routes = notify_settings(&config)?;
         if config.needs_restart(&self.config) {
             warn!("ports, storage, receivers or forwarding changed too; they take effect after a restart");

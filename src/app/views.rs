@@ -105,7 +105,8 @@ pub fn why(rules: Arc<Mutex<Rules>>, store: Arc<Tsdb>, engine: Arc<Engine>, cloc
         let now = clock.now();
         let explain = |(rule, at): (&Rule, &RuleView)| {
             let part = rules::explain(rule, &engine, &*store, now, interval_ms);
-            let part = part.map_err(|error| Refused::Failed(format!("{}: {}", rule.name, super::chain(&error))))?;
+            let part =
+                part.map_err(|error| Refused::Failed(format!("{}: {}", rule.name, crate::model::chain(&error))))?;
             let group = view.set.group_of(rule);
             let alerting = rule.alerting();
             let for_ms = alerting.map_or(0, |a| a.for_ms);

@@ -15,7 +15,7 @@ use super::CliError;
 use super::client::AgentArgs;
 use super::spinner::Spinner;
 use crate::app::checking::{Plan, Vantage, secret_file};
-use crate::app::{Origin, chain, clock};
+use crate::app::{Origin, clock};
 use crate::checklist::evidence::Evidence;
 use crate::checklist::fix::{File, FixError, Wishes, helm, kustomize};
 use crate::checklist::known::unknown;
@@ -321,7 +321,7 @@ fn distance(a: &str, b: &str) -> usize {
 /// What the configuration says, with the flags over it.
 fn plan(args: &Args) -> Result<Plan, CliError> {
     let origin = Origin { path: args.config.clone(), env: std::env::vars().collect() };
-    let mut config: Config = origin.load().map_err(|e| CliError::Usage(chain(&e)))?;
+    let mut config: Config = origin.load().map_err(|e| CliError::Usage(crate::model::chain(&e)))?;
     let asked = &args.asked;
     let kubernetes = &mut config.check.kubernetes;
     if let Some(kubeconfig) = &asked.kubeconfig {

@@ -97,7 +97,7 @@ impl AgentArgs {
         };
         super::block_on(work)?.map_err(|e| {
             let hint = if e.is_connect() { "; is it running? Start it with `rivetwatch run`" } else { "" };
-            CliError::Failed(format!("failed to reach the agent at {}{hint}: {}", self.agent, crate::app::chain(&e)))
+            CliError::Failed(format!("failed to reach the agent at {}{hint}: {}", self.agent, crate::model::chain(&e)))
         })
     }
 

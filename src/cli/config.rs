@@ -49,7 +49,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
 
 fn show(path: Option<PathBuf>, output: Form) -> Result<ExitCode, CliError> {
     let env: Vec<(String, String)> = std::env::vars().collect();
-    let shown = crate::config::shown(path.as_deref(), &env).map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
+    let shown = crate::config::shown(path.as_deref(), &env).map_err(|e| CliError::Usage(crate::model::chain(&e)))?;
     match output {
         Form::Yaml => Output::Yaml.print(&shown, |_| ())?,
         Form::Json => Output::Json.print(&shown, |_| ())?,
@@ -59,9 +59,9 @@ fn show(path: Option<PathBuf>, output: Form) -> Result<ExitCode, CliError> {
 
 fn check(path: Option<PathBuf>) -> Result<ExitCode, CliError> {
     let origin = crate::app::Origin { path, env: std::env::vars().collect() };
-    let config = origin.load().map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
+    let config = origin.load().map_err(|e| CliError::Usage(crate::model::chain(&e)))?;
     let set =
-        config.rules.load(origin.base(), &config.thresholds).map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
+        config.rules.load(origin.base(), &config.thresholds).map_err(|e| CliError::Usage(crate::model::chain(&e)))?;
     let routes = crate::app::notify_settings(&config).map_err(CliError::Usage)?;
     println!("The configuration is valid: {} rules, {} receivers.", set.rules.len(), config.notify.receivers.len());
     for warning in config.notify.warnings("notify") {

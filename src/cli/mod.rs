@@ -94,7 +94,7 @@ pub enum CliError {
 impl CliError {
     /// A failure whose text is the error and its causes.
     pub fn failed(error: &dyn std::error::Error) -> Self {
-        Self::Failed(crate::app::chain(error))
+        Self::Failed(crate::model::chain(error))
     }
 }
 

@@ -43,7 +43,7 @@ struct Row {
 pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let Action::Test { receivers, config, output } = args.action;
     let origin = crate::app::Origin { path: config, env: std::env::vars().collect() };
-    let config = origin.load().map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
+    let config = origin.load().map_err(|e| CliError::Usage(crate::model::chain(&e)))?;
     let settings = crate::app::notify_settings(&config).map_err(CliError::Usage)?;
     let known = || settings.receivers.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let names = match receivers.is_empty() {

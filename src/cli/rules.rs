@@ -76,7 +76,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             let mut check = RulesCheck { files, syntax_only, names: Some(&names), ..RulesCheck::default() };
             if config.is_some() {
                 let origin = Origin { path: config, env: std::env::vars().collect() };
-                let config = origin.load().map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
+                let config = origin.load().map_err(|e| CliError::Usage(crate::model::chain(&e)))?;
                 (check.config, check.thresholds) = (config.rules, config.thresholds);
                 check.base = origin.base().to_owned();
             }

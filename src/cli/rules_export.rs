@@ -161,9 +161,9 @@ fn source(config: Option<&Path>) -> Result<(Vec<RuleFile>, Changes), CliError> {
     };
     let Some(path) = config else { return Ok((shipped().collect(), Changes::default())) };
     let origin = Origin { path: Some(path.to_owned()), env: std::env::vars().collect() };
-    let config = origin.load().map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
+    let config = origin.load().map_err(|e| CliError::Usage(crate::model::chain(&e)))?;
     // Loaded once for its mistakes: what does not load here would not load elsewhere.
-    config.rules.load(origin.base(), &config.thresholds).map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
+    config.rules.load(origin.base(), &config.thresholds).map_err(|e| CliError::Usage(crate::model::chain(&e)))?;
     let mut files: Vec<RuleFile> = if config.rules.builtin { shipped().collect() } else { Vec::new() };
     for pattern in &config.rules.files {
         for path in expand(&origin.base().join(pattern)) {

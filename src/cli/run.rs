@@ -30,11 +30,11 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             Err(error) if origin.is_sidecar() => {
                 eprintln!(
                     "rivetwatch: {}; running on defaults so that the engine is not held back",
-                    crate::app::chain(&error)
+                    crate::model::chain(&error)
                 );
                 origin.broken_sidecar()
             }
-            Err(error) => return Err(CliError::Usage(crate::app::chain(&error))),
+            Err(error) => return Err(CliError::Usage(crate::model::chain(&error))),
         };
         let mut app = App::start(config, origin, crate::app::clock::wall()).await.map_err(|e| CliError::failed(&e))?;
         let code = tokio::select! {

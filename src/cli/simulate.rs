@@ -79,7 +79,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         return Ok(ExitCode::SUCCESS);
     }
     let config =
-        crate::config::load(args.config.as_deref(), &[]).map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
+        crate::config::load(args.config.as_deref(), &[]).map_err(|e| CliError::Usage(crate::model::chain(&e)))?;
     let base = args.config.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
     let rehearsal = Rehearsal::new(config, base).map_err(CliError::Usage)?;
     if let Some(dir) = &args.replay {

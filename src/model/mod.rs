@@ -3,6 +3,7 @@
 //! In and out: plain values. Always: no clock, no I/O, no async, nothing imported from the rest of the crate.
 
 mod alert;
+mod chain;
 mod exemplar;
 mod float;
 mod histogram;
@@ -17,6 +18,7 @@ mod time;
 mod units;
 
 pub use alert::{Alert, AlertState};
+pub use chain::chain;
 pub use exemplar::{EXEMPLAR_CHARS_MAX, Exemplar};
 pub use float::{write_float, write_whole};
 pub use histogram::{Bucket, CounterResetHint, FloatHistogram, Span};

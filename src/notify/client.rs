@@ -161,14 +161,7 @@ async fn answered(response: Response) -> Outcome {
 
 /// The error with its causes and without the address, which is a secret for most targets.
 fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
+    crate::model::chain(&error.without_url())
 }
 
 fn without_secrets(outcome: Outcome, secrets: &[String]) -> Outcome {

@@ -24,7 +24,7 @@ fn every_shipped_configuration_loads() {
     assert!(files.len() >= 4, "{files:?}");
     for file in files {
         if let Err(error) = rivetwatch::config::load(Some(file), &[]) {
-            panic!("{}: {}", file.display(), rivetwatch::app::chain(&error));
+            panic!("{}: {}", file.display(), rivetwatch::model::chain(&error));
         }
     }
 }
@@ -36,7 +36,7 @@ fn mistakes_are_named_by_key_and_never_show_the_file() {
     let error = |text: &str, env: &[(&str, &str)]| {
         std::fs::write(&path, text).unwrap();
         let env: Vec<_> = env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        rivetwatch::app::chain(&rivetwatch::config::load(Some(&path), &env).unwrap_err())
+        rivetwatch::model::chain(&rivetwatch::config::load(Some(&path), &env).unwrap_err())
     };
     let unknown = error("rules:\n  intervall: 15s\n", &[]);
     assert!(unknown.contains("intervall") && unknown.contains("line 2"), "{unknown}");
@@ -75,7 +75,7 @@ fn loaded(text: &str) -> rivetwatch::config::Config {
     std::fs::write(&path, text).unwrap();
     match rivetwatch::config::load(Some(&path), &[]) {
         Ok(config) => config,
-        Err(error) => panic!("{}", rivetwatch::app::chain(&error)),
+        Err(error) => panic!("{}", rivetwatch::model::chain(&error)),
     }
 }
 

@@ -144,7 +144,7 @@ fn send(client: &reqwest::Client, url: String, body: Vec<u8>) {
     tokio::spawn(async move {
         match request.send().await.and_then(reqwest::Response::error_for_status) {
             Ok(_) => {}
-            Err(error) => warn!(error = %crate::app::chain(&error), "a simulated engine could not send"),
+            Err(error) => warn!(error = %crate::model::chain(&error), "a simulated engine could not send"),
         }
     });
 }

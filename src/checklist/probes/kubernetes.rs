@@ -79,7 +79,8 @@ mod client {
             None if has_namespace => config.default_namespace.clone(),
             None => NAMESPACE_DEFAULT.to_owned(),
         };
-        let client = Client::try_from(config).map_err(|e| Gap::new(format!("no Kubernetes client: {}", chain(&e))))?;
+        let client = Client::try_from(config)
+            .map_err(|e| Gap::new(format!("no Kubernetes client: {}", crate::model::chain(&e))))?;
         let lists = Lists { client, namespace: &namespace, access };
         let (deployments, stateful_sets, services, ingresses, autoscalers, budgets, config_maps) = tokio::join!(
             lists.list("apis/apps/v1", "deployments", None),
@@ -174,11 +175,9 @@ mod client {
             let request = request.body(kube::client::Body::empty());
             let request = request.map_err(|e| Gap::new(format!("{kind} cannot be asked for: {e}")))?;
             let work = async {
-                let response = self
-                    .client
-                    .send(request)
-                    .await
-                    .map_err(|e| Gap::new(format!("the Kubernetes API cannot be reached: {}", chain(&e))))?;
+                let response = self.client.send(request).await.map_err(|e| {
+                    Gap::new(format!("the Kubernetes API cannot be reached: {}", crate::model::chain(&e)))
+                })?;
                 let status = response.status();
                 let body = Limited::new(response.into_body(), PAGE_BYTES_MAX).collect().await;
                 let body = body.map_err(|e| Gap::new(format!("the list of {kind} broke off: {e}")))?.to_bytes();
@@ -214,15 +213,22 @@ mod client {
         };
         let mut config = match kubeconfig {
             Some(read) => {
-                let kubeconfig = read.map_err(|e| Gap::new(format!("the kubeconfig cannot be read: {}", chain(&e))))?;
+                let kubeconfig =
+                    read.map_err(|e| Gap::new(format!("the kubeconfig cannot be read: {}", crate::model::chain(&e))))?;
                 let has_namespace = names_namespace(&kubeconfig, access.context.as_deref());
                 let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-                let config = config.map_err(|e| Gap::new(format!("the kubeconfig cannot be used: {}", chain(&e))))?;
+                let config = config
+                    .map_err(|e| Gap::new(format!("the kubeconfig cannot be used: {}", crate::model::chain(&e))))?;
                 (config, has_namespace)
             }
             None if has_service_account() => {
                 let config = Config::incluster();
-                (config.map_err(|e| Gap::new(format!("the service account cannot be used: {}", chain(&e))))?, true)
+                (
+                    config.map_err(|e| {
+                        Gap::new(format!("the service account cannot be used: {}", crate::model::chain(&e)))
+                    })?,
+                    true,
+                )
             }
             None => return unknown("there is neither a kubeconfig nor a service account's token"),
         };
@@ -248,20 +254,5 @@ mod client {
             }
         }
         out
-    }
-
-    /// An error and its causes; a cause that the text before it already says is left out.
-    fn chain(error: &dyn std::error::Error) -> String {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let next = error.to_string();
-            if !text.contains(&next) {
-                text.push_str(": ");
-                text.push_str(&next);
-            }
-            cause = error.source();
-        }
-        text
     }
 }

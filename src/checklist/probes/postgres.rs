@@ -44,8 +44,6 @@ mod client {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::PemObject;
     use secrecy::{ExposeSecret, SecretString};
     use tokio_postgres::config::SslMode;
     use tokio_postgres::{Client, Config, SimpleQueryMessage};
@@ -224,20 +222,7 @@ mod client {
             .with_safe_default_protocol_versions()
             .map_err(|e| Gap::new(format!("TLS cannot be set up: {e}")))?;
         let verifier: Arc<dyn rustls::client::danger::ServerCertVerifier> = match verifies {
-            true => {
-                let extra = match ca_file {
-                    None => Vec::new(),
-                    Some(path) => {
-                        let bad = |e: &dyn std::fmt::Display| {
-                            Gap::new(format!("`check.tls.ca_file` `{}` cannot be used: {e}", path.display()))
-                        };
-                        let pem = std::fs::read(path).map_err(|e| bad(&e))?;
-                        CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().map_err(|e| bad(&e))?
-                    }
-                };
-                let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(extra, provider);
-                Arc::new(verifier.map_err(|e| Gap::new(format!("the trusted roots cannot be set up: {e}")))?)
-            }
+            true => super::super::tls::roots(ca_file, &provider)?,
             // As libpq does in every mode below `verify-ca`.
             false => Arc::new(super::super::tls::AcceptAny::new(provider)),
         };

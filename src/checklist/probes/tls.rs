@@ -94,7 +94,8 @@ fn reason(error: &rustls::Error) -> String {
     }
 }
 
-fn roots(ca_file: Option<&Path>, provider: &Arc<CryptoProvider>) -> Known<Arc<dyn ServerCertVerifier>> {
+/// Judges certificates by the platform's roots and those of `check.tls.ca_file`.
+pub(super) fn roots(ca_file: Option<&Path>, provider: &Arc<CryptoProvider>) -> Known<Arc<dyn ServerCertVerifier>> {
     let extra = match ca_file {
         None => Vec::new(),
         Some(path) => {

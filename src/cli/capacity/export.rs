@@ -93,7 +93,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
 impl ObjectArgs {
     fn settings(self) -> Result<AutoscalerSettings, CliError> {
         let origin = crate::app::Origin { path: self.config.clone(), env: std::env::vars().collect() };
-        let config = origin.load().map_err(|e| CliError::Usage(crate::app::chain(&e)))?;
+        let config = origin.load().map_err(|e| CliError::Usage(crate::model::chain(&e)))?;
         if config.engine.backend == Some(Backend::Rocksdb) {
             let says = "`engine.backend` is `rocksdb`, which exactly one engine can use: there is nothing to scale";
             return Err(CliError::Usage(says.into()));

@@ -123,12 +123,7 @@ async fn write(State(door): State<Arc<Door>>, request: Request) -> Response {
         Ok(refused) if refused.is_empty() => StatusCode::NO_CONTENT.into_response(),
         Ok(refused) => (StatusCode::BAD_REQUEST, refused).into_response(),
         Err(reject) => {
-            let mut text = reject.to_string();
-            let mut cause = std::error::Error::source(&reject);
-            while let Some(error) = cause {
-                text.push_str(&format!(": {error}"));
-                cause = error.source();
-            }
+            let text = crate::model::chain(&reject);
             debug!(error = text, "a remote write request was refused");
             let mut response = (reject.status(), format!("{text}\n")).into_response();
             if let Some(ms) = reject.retry_after_ms() {

@@ -1,3 +1,5 @@
+//! The modelled cluster: what events do to pods, calls and pools.
+
 use super::*;
 use crate::simulate::families::Wanted;
 

@@ -1,3 +1,5 @@
+//! The modelled engine: its page and its OTLP say what the real one says.
+
 use super::*;
 use crate::model::LabelsBuilder;
 use crate::rivet::names;
