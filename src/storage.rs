@@ -178,6 +178,12 @@ pub trait Select: Send + Sync {
     /// The store could not be read.
     fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, SelectError>;
 
+    /// A number of series that no more than pass every matcher, where that is known at once; for guessing what a query
+    /// costs.
+    fn series_at_most(&self, _matchers: &[Matcher]) -> Option<usize> {
+        None
+    }
+
     /// The exemplars in the range of the series that pass every matcher of any selector, sorted by series, oldest
     /// first; a store that keeps none has none.
     fn exemplars(&self, _selectors: &[Vec<Matcher>], _range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {

@@ -6,6 +6,7 @@
 
 mod ast;
 mod check;
+mod effort;
 mod engine;
 mod error;
 mod eval;

@@ -16,7 +16,7 @@ use super::index::{Index, Passing, Selected, Slot};
 use super::passing::PassingCache;
 use super::retention::Retention;
 use super::series::Series;
-use crate::model::{Labels, Matcher, Metadata, TimeRange, TimestampMs};
+use crate::model::{Labels, MatchOp, Matcher, Metadata, TimeRange, TimestampMs};
 
 /// Families whose metadata is kept, further ones go without; an engine has a few hundred.
 const FAMILIES_MAX: usize = 20_000;
@@ -98,6 +98,13 @@ impl Head {
             dropped.extend(gone);
         }
         dropped
+    }
+
+    /// At most how many series pass; `None` while a commit is applied, because this does not wait.
+    pub fn series_at_most(&self, matchers: &[Matcher]) -> Option<usize> {
+        let visible = self.visible.try_read()?;
+        let exact = matchers.iter().filter(|m| m.op == MatchOp::Equal && !m.value.is_empty());
+        Some(exact.map(|m| visible.index.postings(&m.name, &m.value).len()).min().unwrap_or(visible.live))
     }
 
     /// The series that pass every matcher and may have samples in the range, as they are at one moment.

@@ -90,6 +90,10 @@ impl Select for Tsdb {
         Ok(values)
     }
 
+    fn series_at_most(&self, matchers: &[Matcher]) -> Option<usize> {
+        self.head().series_at_most(matchers)
+    }
+
     fn exemplars(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {
         self.shared.exemplars.read().select(selectors, range)
     }

@@ -1,5 +1,6 @@
 //! `query`, `query_range`, `query_exemplars`, `format_query`, `parse_query`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,9 +24,10 @@ const MAX_POINTS_PER_SERIES: i64 = 11_000;
 pub async fn instant(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
     let at = params.time("time")?.unwrap_or_else(|| state.clock.now());
     let limit = params.limit()?;
-    let answered =
-        run(&state, &params, move |engine, storage, expr, cancel| engine.instant_with(storage, expr, at, cancel))
-            .await?;
+    let answered = run(&state, &params, (1, 0), move |engine, storage, expr, cancel| {
+        engine.instant_with(storage, expr, at, cancel)
+    })
+    .await?;
     Ok(answer(answered, limit))
 }
 
@@ -48,7 +50,9 @@ pub async fn range(extract::State(state): extract::State<State>, params: Params)
         ));
     }
     let limit = params.limit()?;
-    let answered = run(&state, &params, move |engine, storage, expr, cancel| {
+    let span_ms = end.since(start).unsigned_abs();
+    let steps = span_ms / step.unsigned_abs() + 1;
+    let answered = run(&state, &params, (steps, span_ms), move |engine, storage, expr, cancel| {
         engine.range_with(storage, expr, start, end, step, cancel)
     })
     .await?;
@@ -146,6 +150,10 @@ impl Select for Counting {
         self.store.label_values(name, matchers, range)
     }
 
+    fn series_at_most(&self, matchers: &[Matcher]) -> Option<usize> {
+        self.store.series_at_most(matchers)
+    }
+
     fn exemplars(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {
         self.store.exemplars(selectors, range)
     }
@@ -155,8 +163,9 @@ impl Select for Counting {
     }
 }
 
-/// Runs a query on a blocking thread, within the concurrency limit and the timeout.
-async fn run<F>(state: &State, params: &Params, evaluate: F) -> Result<Answered, ApiError>
+/// Runs a query of so many steps over so many milliseconds, within the concurrency limit and the timeout: on a blocking
+/// thread, or at once where it is so little that waking one would take longer.
+async fn run<F>(state: &State, params: &Params, (steps, span_ms): (u64, u64), evaluate: F) -> Result<Answered, ApiError>
 where
     F: FnOnce(&promql::Engine, &dyn Select, &promql::Expr, &Cancel) -> Result<QueryResult, QueryError> + Send + 'static,
 {
@@ -184,8 +193,15 @@ where
     let guard = CancelOnDrop(cancel.clone());
     let storage = Arc::new(Counting { store: state.storage.clone(), samples: AtomicU64::new(0) });
     let (counted, began) = (storage.clone(), tokio::time::Instant::now());
-    let work = tokio::task::spawn_blocking(move || evaluate(&engine, &*storage, &expr, &cancel));
-    let outcome = tokio::time::timeout_at(deadline, work).await.map_err(|_| late())?;
+    let is_little = engine.is_little(&*storage, &expr, steps, span_ms);
+    let work = move || evaluate(&engine, &*storage, &expr, &cancel);
+    let outcome = match is_little {
+        true => catch_unwind(AssertUnwindSafe(work)).map_err(|_| "it panicked".to_owned()),
+        false => {
+            let work = tokio::task::spawn_blocking(work);
+            tokio::time::timeout_at(deadline, work).await.map_err(|_| late())?.map_err(|panic| panic.to_string())
+        }
+    };
     drop(guard);
     match outcome {
         Ok(Ok(result)) => {
