@@ -13,6 +13,10 @@ use serde::Serialize;
 use smallvec::{SmallVec, smallvec};
 use xxhash_rust::xxh3::xxh3_64;
 
+mod parts;
+
+pub use parts::LabelParts;
+
 /// The label that holds a metric's name.
 pub const METRIC_NAME: &str = "__name__";
 
@@ -40,7 +44,12 @@ impl Labels {
 
     /// The value of `name`, or `None` when the label is absent.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.pairs().find(|pair| pair.name == name.as_bytes()).map(|pair| text(pair.value))
+        self.get_bytes(name).map(text)
+    }
+
+    /// As [`Labels::get`], for comparing only: nobody looks whether the bytes are UTF-8, as they are.
+    pub fn get_bytes(&self, name: &str) -> Option<&[u8]> {
+        self.pairs().find(|pair| pair.name == name.as_bytes()).map(|pair| pair.value)
     }
 
     /// The metric name, or the empty string when there is none.
@@ -69,7 +78,7 @@ impl Labels {
 
     /// The xxh3 hash of the set; equal sets have equal hashes, also between processes.
     pub fn hash64(&self) -> u64 {
-        u64::from_le_bytes(self.0[..HASH_BYTES].try_into().expect("the first eight bytes are the hash"))
+        hash_in_front(&self.0)
     }
 
     /// A builder that begins with these labels.
@@ -79,7 +88,7 @@ impl Labels {
 
     /// The set without the metric name.
     pub fn without_metric_name(&self) -> Self {
-        if self.get(METRIC_NAME).is_none() { self.clone() } else { self.keep(|name| name != METRIC_NAME) }
+        if self.get_bytes(METRIC_NAME).is_none() { self.clone() } else { self.keep(|name| name != METRIC_NAME) }
     }
 
     /// The labels whose name `wanted` says yes to.
@@ -392,11 +401,33 @@ impl Encoder {
         self.0.extend_from_slice(bytes);
     }
 
-    fn finish(mut self) -> Labels {
+    /// Goes back to the empty set, and keeps the memory.
+    fn clear(&mut self) {
+        self.0.truncate(HASH_BYTES);
+    }
+
+    fn put_hash(&mut self) {
         let hash = xxh3_64(&self.0[HASH_BYTES..]);
         self.0[..HASH_BYTES].copy_from_slice(&hash.to_le_bytes());
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The set, once its hash is put.
+    fn labels(&self) -> Labels {
         Labels(self.0.as_slice().into())
     }
+
+    fn finish(mut self) -> Labels {
+        self.put_hash();
+        self.labels()
+    }
+}
+
+fn hash_in_front(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(*bytes.first_chunk::<HASH_BYTES>().expect("the first eight bytes are the hash"))
 }
 
 fn encode(sorted: &[(&str, &str)]) -> Labels {

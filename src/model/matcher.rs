@@ -128,7 +128,12 @@ impl Matcher {
 
     /// Whether the label set passes.
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.matches_value(labels.get(&self.name).unwrap_or(""))
+        let is_value = || labels.get_bytes(&self.name).unwrap_or_default() == self.value.as_bytes();
+        match self.op {
+            MatchOp::Equal => is_value(),
+            MatchOp::NotEqual => !is_value(),
+            MatchOp::Matches | MatchOp::NotMatches => self.matches_value(labels.get(&self.name).unwrap_or("")),
+        }
     }
 
     /// Whether a series without this label passes.

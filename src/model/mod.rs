@@ -22,7 +22,7 @@ pub use chain::chain;
 pub use exemplar::{EXEMPLAR_CHARS_MAX, Exemplar};
 pub use float::{write_float, write_whole};
 pub use histogram::{Bucket, CounterResetHint, FloatHistogram, Span};
-pub use labels::{Labels, LabelsBuilder, METRIC_NAME, Quoted, is_legacy_label_name, is_legacy_metric_name};
+pub use labels::{LabelParts, Labels, LabelsBuilder, METRIC_NAME, Quoted, is_legacy_label_name, is_legacy_metric_name};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{Metadata, MetricKind};
 pub use pattern::{REGEX_BYTES_MAX, compile as compile_anchored};

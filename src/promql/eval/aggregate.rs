@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-
 use super::annotations::{Annotations, HistogramUse};
 use super::grid::Grid;
 use super::held::Held;
@@ -11,7 +9,7 @@ use super::points::{Output, Point, Points, Series};
 use super::selector::sort_by_labels;
 use super::sums::Sums;
 use super::{Evaluated, Evaluator, kahan_add, shared};
-use crate::model::{CounterResetHint, FloatHistogram, Labels, METRIC_NAME};
+use crate::model::{CounterResetHint, FloatHistogram, LabelParts, Labels, METRIC_NAME};
 use crate::promql::ast::{Aggregate, AggregateOp, PositionRange};
 use crate::promql::error::QueryError;
 use crate::promql::histogram::{KahanSum, Sparse};
@@ -24,26 +22,24 @@ pub(super) struct Group {
     pub members: Vec<usize>,
 }
 
-/// The labels of the group that a series belongs to.
-fn group_labels(aggregate: &Aggregate, labels: &Labels) -> Labels {
-    let is_named = |name: &str| aggregate.grouping.iter().any(|n| n == name);
+/// The number of the group that a series with these labels belongs to.
+fn group_number(aggregate: &Aggregate, groups: &mut LabelParts, labels: &Labels) -> usize {
+    let is_named = |name: &[u8]| aggregate.grouping.iter().any(|n| n.as_bytes() == name);
     match aggregate.without {
-        true => labels.keep(|name| name != METRIC_NAME && !is_named(name)),
-        false if aggregate.grouping.is_empty() => Labels::empty(),
-        false => labels.keep(is_named),
+        true => groups.number(labels, |name| name != METRIC_NAME.as_bytes() && !is_named(name)),
+        false => groups.number(labels, is_named),
     }
 }
 
 /// Which series belong together, groups in order of first appearance.
 pub(super) fn groups(aggregate: &Aggregate, series: &[Series]) -> Vec<Group> {
-    let mut by_labels: HashMap<Labels, usize> = HashMap::new();
+    let mut parts = LabelParts::default();
     let mut groups: Vec<Group> = Vec::new();
     for (index, one) in series.iter().enumerate() {
-        let labels = group_labels(aggregate, &one.labels);
-        let at = *by_labels.entry(labels.clone()).or_insert(groups.len());
+        let at = group_number(aggregate, &mut parts, &one.labels);
         match groups.get_mut(at) {
             Some(group) => group.members.push(index),
-            None => groups.push(Group { labels, drop_name: one.drop_name, members: vec![index] }),
+            None => groups.push(Group { labels: parts.last(), drop_name: one.drop_name, members: vec![index] }),
         }
     }
     groups
@@ -71,13 +67,13 @@ impl Evaluator<'_> {
     /// `sum` and its kin: each series is added to its group as it comes and not kept.
     fn reduce(&mut self, aggregate: &Aggregate, grid: &Grid) -> Result<Vec<Series>, QueryError> {
         let (op, at) = (aggregate.op, aggregate.expr.position);
-        let mut by_labels: HashMap<Labels, usize> = HashMap::new();
+        let mut parts = LabelParts::default();
         let mut groups: Vec<Reduced> = Vec::new();
         let mut total = Held::default();
         self.stream(&aggregate.expr, grid, &mut |this, one| {
-            let labels = group_labels(aggregate, &one.labels);
-            let place = *by_labels.entry(labels.clone()).or_insert(groups.len());
+            let place = group_number(aggregate, &mut parts, &one.labels);
             if place == groups.len() {
+                let labels = parts.last();
                 total += Held::bytes(labels.size_bytes() + grid.steps * CELL_BYTES);
                 this.check_held(total)?;
                 let cells = Cells::Sums(Sums::new(op, grid.steps));

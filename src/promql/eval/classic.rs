@@ -9,7 +9,7 @@ use super::grid::Grid;
 use super::held::Held;
 use super::points::{Output, Point, Points, Scalar, Series};
 use super::{Evaluated, Evaluator};
-use crate::model::{FloatHistogram, Labels};
+use crate::model::{FloatHistogram, LabelParts, Labels};
 use crate::promql::ast::{Call, PositionRange};
 use crate::promql::error::QueryError;
 use crate::promql::functions::FunctionId;
@@ -129,12 +129,12 @@ impl Evaluator<'_> {
                 self.notes.invalid_quantile(places.question, q);
             }
         }
-        let (classics, by_labels) = self.classic_histograms(series, places);
+        let (classics, parts) = self.classic_histograms(series, places);
         let mut silenced: Vec<HashSet<usize>> = vec![HashSet::new(); classics.len()];
         let mut out = Vec::new();
         for one in series {
             self.worked(one.points.len())?;
-            let twin = by_labels.get(&one.labels).copied();
+            let twin = parts.get(&one.labels);
             let mut points = Points::default();
             for (step, point) in one.points.iter() {
                 let Point::Histogram(h) = point else { continue };
@@ -166,9 +166,9 @@ impl Evaluator<'_> {
         Ok(out)
     }
 
-    fn classic_histograms(&mut self, series: &[Series], places: Places) -> (Vec<Classic>, HashMap<Labels, usize>) {
+    fn classic_histograms(&mut self, series: &[Series], places: Places) -> (Vec<Classic>, LabelParts) {
         let mut classics: Vec<Classic> = Vec::new();
-        let mut by_labels: HashMap<Labels, usize> = HashMap::new();
+        let mut parts = LabelParts::default();
         for (index, one) in series.iter().enumerate() {
             if !one.points.iter().any(|(_, point)| matches!(point, Point::Float(_))) {
                 continue;
@@ -178,15 +178,14 @@ impl Evaluator<'_> {
                 self.notes.bad_bucket_label(places.vector, one.labels.metric_name(), le);
                 continue;
             };
-            let labels = one.labels.keep(|name| name != BUCKET_LABEL);
-            let at = *by_labels.entry(labels.clone()).or_insert(classics.len());
+            let at = parts.number(&one.labels, |name| name != BUCKET_LABEL.as_bytes());
             if at == classics.len() {
-                classics.push(Classic { labels, buckets: Vec::new() });
+                classics.push(Classic { labels: parts.last(), buckets: Vec::new() });
             }
             classics[at].buckets.push((upper, index));
         }
         classics.iter_mut().for_each(|c| c.buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b)));
-        (classics, by_labels)
+        (classics, parts)
     }
 
     fn ask_native(

@@ -9,7 +9,7 @@ use super::element::{Outcome, apply, arithmetic, holds};
 use super::grid::Grid;
 use super::points::{Output, Point, Points, Series};
 use super::{Evaluator, is_metadata_label};
-use crate::model::{Labels, METRIC_NAME};
+use crate::model::{LabelParts, Labels, METRIC_NAME};
 use crate::promql::ast::{Binary, BinaryOp, Cardinality, Expr, Matching};
 use crate::promql::error::QueryError;
 use crate::promql::labels_text;
@@ -17,30 +17,30 @@ use crate::promql::labels_text;
 /// Numbers for the sets of labels by which series match.
 pub(super) struct Signatures<'a> {
     matching: &'a Matching,
-    numbers: HashMap<Labels, usize>,
+    parts: LabelParts,
 }
 
 impl<'a> Signatures<'a> {
     pub(super) fn new(matching: &'a Matching) -> Self {
-        Self { matching, numbers: HashMap::new() }
-    }
-
-    /// The labels that take part in matching.
-    fn labels(&self, labels: &Labels) -> Labels {
-        let Matching { on, labels: names, .. } = self.matching;
-        let is_named = |name: &str| names.iter().any(|n| n == name);
-        labels.keep(|name| if *on { is_named(name) } else { name != METRIC_NAME && !is_named(name) })
+        Self { matching, parts: LabelParts::default() }
     }
 
     /// The number of a series' signature.
     pub(super) fn of(&mut self, labels: &Labels) -> usize {
-        let key = self.labels(labels);
-        let next = self.numbers.len();
-        *self.numbers.entry(key).or_insert(next)
+        let Matching { on, labels: names, .. } = self.matching;
+        let is_named = |name: &[u8]| names.iter().any(|n| n.as_bytes() == name);
+        let takes_part =
+            |name: &[u8]| if *on { is_named(name) } else { name != METRIC_NAME.as_bytes() && !is_named(name) };
+        self.parts.number(labels, takes_part)
+    }
+
+    /// The labels of the signature that was asked for last.
+    fn last(&self) -> Labels {
+        self.parts.last()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.numbers.len()
+        self.parts.len()
     }
 }
 
@@ -301,7 +301,9 @@ fn the_one<'s>(
 
 fn duplicate(operation: &Operation<'_>, a: &Labels, b: &Labels) -> QueryError {
     let side = if operation.swapped { "left" } else { "right" };
-    let group = Signatures::new(&operation.binary.matching).labels(a);
+    let mut signatures = Signatures::new(&operation.binary.matching);
+    signatures.of(a);
+    let group = signatures.last();
     QueryError::Execution(format!(
         "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
          many-to-many matching not allowed: matching labels must be unique on one side",
