@@ -43,6 +43,8 @@ pub struct Expr {
     pub position: PositionRange,
     /// Levels of nodes below and including this one.
     pub(super) depth: u32,
+    /// Whether this node or one below it needs [`EngineOptions::experimental`](super::EngineOptions::experimental).
+    pub(super) experimental: bool,
 }
 
 impl PartialEq for Expr {
@@ -344,6 +346,23 @@ impl Expr {
             ExprKind::Vector(selector) => Some(selector),
             ExprKind::Matrix(matrix) => Some(&matrix.selector),
             _ => None,
+        }
+    }
+
+    /// What this node itself, without those below it, uses of what Prometheus has behind feature flags.
+    pub(super) fn own_experiment(&self) -> Option<String> {
+        match &self.kind {
+            ExprKind::Call(call) if call.function.experimental => Some(format!("function `{}`", call.function.name)),
+            ExprKind::Aggregate(aggregate) if aggregate.op.is_experimental() => {
+                Some(format!("aggregation `{}`", aggregate.op.as_str()))
+            }
+            ExprKind::Binary(b) if b.matching.fill_left.is_some() || b.matching.fill_right.is_some() => {
+                Some("modifier `fill`".into())
+            }
+            _ => {
+                let extension = self.direct_selector()?.extension;
+                extension.map(|_| "modifiers `anchored` and `smoothed`".into())
+            }
         }
     }
 }

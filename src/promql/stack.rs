@@ -2,18 +2,18 @@
 //!
 //! The threads of an async runtime have 2 MiB, which the deepest query that is let through may exceed.
 
-/// Levels of nesting up to which the caller's stack is enough.
-const DEPTH_ON_CALLERS_STACK: u32 = 25;
+/// What may be taken of the caller's stack.
+const CALLERS_STACK_BYTES: usize = 768 << 10;
 
 /// Stack for the deepest queries; only what is used of it takes memory.
 const DEEP_STACK_BYTES: usize = 64 * 1024 * 1024;
 
-/// Runs `work`, which recurses about `depth` levels, where the stack is large enough for it.
+/// Runs `work`, which recurses about `depth` levels of at most `bytes_per_level`, where the stack is large enough for it.
 ///
 /// # Errors
 /// The thread could not be started.
-pub(super) fn run<T: Send>(depth: u32, work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
-    if depth <= DEPTH_ON_CALLERS_STACK {
+pub(super) fn run<T: Send>(depth: u32, bytes_per_level: usize, work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+    if (depth as usize).saturating_mul(bytes_per_level) <= CALLERS_STACK_BYTES {
         return Ok(work());
     }
     std::thread::scope(|scope| {

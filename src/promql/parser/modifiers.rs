@@ -102,6 +102,7 @@ impl Parser<'_> {
             return Err(self.error(keyword, "anchored and smoothed modifiers cannot be used together"));
         }
         selector.extension = Some(extension);
+        expr.experimental = true;
         Ok(extend_to(expr, keyword))
     }
 }
