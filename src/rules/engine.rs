@@ -6,15 +6,18 @@
 //! intervals and takes no part in arrival passes, so that what it records is evenly spaced.
 //! Limits: those of the query engine for each rule, and each group's `limit`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
+
+use hashbrown::HashSet;
 
 use super::alerting::{Active, State};
 use super::config::Settings;
 use super::evaluate::Evaluate;
 use super::hold::{Hold, Reason, Sending, Status};
 use super::overlay::Fresh;
+use super::own::OwnSeries;
 use super::rule::{Group, Rule, RuleSet};
 use super::stats::RuleStats;
 use super::template::table_link;
@@ -93,6 +96,7 @@ pub struct Rules {
     pub(super) departed: Hold,
     /// Series of rules that are gone.
     pub(super) orphans: HashSet<Labels>,
+    pub(super) own: OwnSeries,
 }
 
 impl Rules {
@@ -111,6 +115,7 @@ impl Rules {
             retired: BTreeMap::new(),
             departed: Hold::default(),
             orphans: HashSet::new(),
+            own: OwnSeries::default(),
         };
         rules.put(set.into());
         rules
@@ -159,6 +164,7 @@ impl Rules {
         self.states = set.rules.iter().map(|_| RuleState::default()).collect();
         self.slots = vec![None; set.groups.len()];
         self.order = if self.settings.graph_order { set.order.clone() } else { (0..set.rules.len()).collect() };
+        self.own = OwnSeries::of(&set);
         self.stats.loaded.set(set.rules.len() as f64);
         self.set = set;
     }
@@ -216,7 +222,8 @@ impl Rules {
         self.stats.arrival_passes.inc();
         self.last_run = now;
         for i in self.order.clone() {
-            if self.own_interval(set.rules[i].group).is_none() {
+            // Between ticks nothing is recorded for good, so only what alerts depend on is of use.
+            if set.feeds_alerts[i] && self.own_interval(set.rules[i].group).is_none() {
                 self.arrive_rule(i, &set.rules[i], now, input, &mut fresh, &mut out);
             }
         }

@@ -21,6 +21,20 @@ pub struct Graph {
     pub cycles: Vec<Vec<usize>>,
 }
 
+impl Graph {
+    /// Marks these rules and all that they read, directly or by way of others.
+    pub fn with_all_they_read(&self, rules: impl IntoIterator<Item = usize>) -> Vec<bool> {
+        let mut marked = vec![false; self.reads_from.len()];
+        let mut waiting: Vec<usize> = rules.into_iter().collect();
+        while let Some(at) = waiting.pop() {
+            if !std::mem::replace(&mut marked[at], true) {
+                waiting.extend(&self.reads_from[at]);
+            }
+        }
+        marked
+    }
+}
+
 const ALERT_SERIES: [&str; 2] = ["ALERTS", "ALERTS_FOR_STATE"];
 
 /// Which rules write series of a name.
@@ -138,6 +152,19 @@ fn cycle_through(
 #[cfg(test)]
 mod tests {
     use crate::rules::load::{Source, Tuning, load};
+
+    #[test]
+    fn what_alerts_need_is_told_from_what_is_only_recorded() {
+        let needed = |annotation: &str| {
+            let text = format!(
+                "groups: [{{name: g, rules: [{{record: 'a:b', expr: x}}, {{record: 'a:c', expr: 'a:b'}}, \
+                 {{record: 'a:d', expr: 'a:c'}}, {{alert: A, expr: 'a:c > 1', annotations: {{summary: '{annotation}'}}}}]}}]"
+            );
+            load(&[Source { name: "f".into(), text }], &Tuning::default()).unwrap().feeds_alerts
+        };
+        assert_eq!(needed("{{ $value }}"), [true, true, false, true]);
+        assert_eq!(needed("{{ query `a:d` | first | value }}"), [true; 4]);
+    }
 
     fn order(text: &str) -> (Vec<String>, Vec<String>) {
         let set = load(&[Source { name: "f".into(), text: text.into() }], &Tuning::default()).unwrap();

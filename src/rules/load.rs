@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::file::{Pairs, RuleEntry, RuleFile, RuleGroup, Text, line_of};
-use super::graph;
+use super::graph::{self, Graph};
 use super::problem::{Level, RuleProblem};
 use super::rule::{Alerting, Group, Rule, RuleKind, RuleSet, asks_for_absence, reads_of};
 use super::template::Template;
@@ -103,6 +103,7 @@ pub fn load(sources: &[Source], tuning: &Tuning) -> Result<RuleSet, LoadError> {
             || graph.reads_from[*i].iter().any(|j| set.rules[*j].waits_for_sources);
         set.rules[*i].waits_for_sources = waits;
     }
+    set.feeds_alerts = feed_alerts(&set.rules, &graph);
     set.order = graph.order;
 
     if problems.iter().any(|p| p.level == Level::Error) {
@@ -110,6 +111,16 @@ pub fn load(sources: &[Source], tuning: &Tuning) -> Result<RuleSet, LoadError> {
     }
     set.warnings = problems;
     Ok(set)
+}
+
+/// Whether each rule is an alert or one depends on it. What a text asks for is known only when it is rendered, so one
+/// that asks may depend on all.
+fn feed_alerts(rules: &[Rule], graph: &Graph) -> Vec<bool> {
+    let alerting = || rules.iter().enumerate().filter_map(|(i, rule)| Some((i, rule.alerting()?)));
+    match alerting().any(|(_, alerting)| alerting.texts().any(Template::may_query)) {
+        true => vec![true; rules.len()],
+        false => graph.with_all_they_read(alerting().map(|(i, _)| i)),
+    }
 }
 
 struct Loader<'a> {

@@ -4,7 +4,9 @@
 //! Always: a series has at most one fresh point; within a tick a rule sees what the rules before it
 //! recorded, though the batch is committed only at the end, as a whole.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
 
 use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, Metadata, Sample, TimeRange, Value, is_stale_nan};
 use crate::storage::{Point, Select, SelectError, SeriesData, SeriesSet};
@@ -56,13 +58,17 @@ impl Fresh {
     }
 
     fn matching(&self, matchers: &[Matcher], range: TimeRange) -> Vec<usize> {
-        let passes = |at: &usize| {
+        let passes = |at: &usize, but: Option<usize>| {
             let point = &self.points[*at];
-            range.contains(point.t) && matchers.iter().all(|m| m.matches(&point.labels))
+            let mut others = matchers.iter().enumerate().filter(|(i, _)| Some(*i) != but);
+            range.contains(point.t) && others.all(|(_, m)| m.matches(&point.labels))
         };
-        match matchers.iter().find(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal) {
-            Some(name) => self.by_name.get(&name.value).into_iter().flatten().copied().filter(passes).collect(),
-            None => (0..self.points.len()).filter(passes).collect(),
+        match matchers.iter().position(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal) {
+            Some(name) => {
+                let named = self.by_name.get(&matchers[name].value).into_iter().flatten().copied();
+                named.filter(|at| passes(at, Some(name))).collect()
+            }
+            None => (0..self.points.len()).filter(|at| passes(at, None)).collect(),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::hold::Status;
 use super::overlay::{Fresh, Overlay};
 use super::presence::any_present;
 use super::restore::{FIRED_METRIC, KEEP_METRIC, NO_DATA_METRIC};
-use super::rule::{Alerting, Reads, Rule};
+use super::rule::{Alerting, Reads, Rule, RuleSet};
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, TimestampMs, Value};
 use crate::storage::{Point, Select};
 
@@ -38,7 +38,7 @@ impl Rules {
             return points;
         }
         let mut push = |metric: &str, labels: &Labels, when: TimestampMs| {
-            let labels = labels.builder().set(METRIC_NAME, metric).build();
+            let labels = labels.with(METRIC_NAME, metric);
             points.push(Point { labels, t, value: Value::Float(when.as_secs_f64()) });
         };
         for (labels, outgoing) in state.hold.alerts.iter().filter(|(_, o)| o.is_firing()) {
@@ -58,54 +58,73 @@ impl Rules {
     /// Series about the rules, so that failing and blind rules can be alerts like any other.
     pub(super) fn record_own(&mut self, at: TimestampMs, storage: &dyn Select, fresh: &mut Fresh) {
         let set = Arc::clone(&self.set);
-        let constant: HashSet<&str> = set
-            .rules
-            .iter()
-            .filter(|r| r.selectors.is_empty() && r.alerting().is_none())
-            .map(|r| r.name.as_str())
-            .collect();
         let mut blind_count = 0;
-        // Rules may share name and severity, as thresholds do; their counts are added.
-        let mut own: BTreeMap<Labels, (u64, bool, Duration)> = BTreeMap::new();
         for (i, rule) in set.rules.iter().enumerate() {
             if (self.ticks + i as u64).is_multiple_of(BLIND_CHECK_TICKS) && self.states[i].evaluated_at.is_some() {
                 let t = at.plus_ms(-self.offset(rule));
                 let overlay = Overlay::new(storage, fresh);
-                self.states[i].blind = is_blind(rule, &constant, &overlay, t, self.settings.lookback_ms);
+                self.states[i].blind = is_blind(rule, &self.own.constant, &overlay, t, self.settings.lookback_ms);
             }
-            let state = &self.states[i];
-            blind_count += usize::from(state.blind);
-            let group = set.group_of(rule);
-            let mut labels = LabelsBuilder::default();
-            labels.set("rule", &rule.name).set("group", &group.name);
-            if let Some((_, severity)) = rule.fixed_labels().into_iter().find(|(n, _)| *n == "severity") {
-                labels.set("rule_severity", severity);
-            }
-            let entry = own.entry(labels.build()).or_default();
-            *entry = (entry.0 + state.failures, entry.1 || state.blind, entry.2 + state.took);
+            blind_count += usize::from(self.states[i].blind);
         }
-        for (labels, (failures, blind, took)) in own {
-            let mut push = |metric: &str, value: f64| {
-                let labels = labels.builder().set(METRIC_NAME, metric).build();
-                fresh.record(Point { labels, t: at, value: Value::Float(value) });
+        for series in &self.own.series {
+            let states = || series.rules.iter().map(|i| &self.states[*i]);
+            let mut push = |labels: &Labels, value: f64| {
+                fresh.record(Point { labels: labels.clone(), t: at, value: Value::Float(value) });
             };
-            push(FAILURES_METRIC, failures as f64);
-            push(BLIND_METRIC, f64::from(u8::from(blind)));
+            push(&series.failures, states().map(|s| s.failures).sum::<u64>() as f64);
+            push(&series.blind, f64::from(u8::from(states().any(|s| s.blind))));
+            let took: Duration = states().map(|s| s.took).sum();
             if took >= COST_SHOWN {
-                push(COST_METRIC, took.as_secs_f64());
+                push(&series.cost, took.as_secs_f64());
             }
         }
         self.stats.blind.set(blind_count as f64);
     }
 }
 
+/// What of the series about the rules is the same at every tick.
+#[derive(Default)]
+pub(super) struct OwnSeries {
+    series: Vec<SeriesOfName>,
+    /// Names of the series that rules record without reading any.
+    constant: HashSet<String>,
+}
+
+/// The series about the rules that share group, name and severity, as thresholds do; their counts are added.
+struct SeriesOfName {
+    rules: Vec<usize>,
+    failures: Labels,
+    blind: Labels,
+    cost: Labels,
+}
+
+impl OwnSeries {
+    pub(super) fn of(set: &RuleSet) -> Self {
+        let mut by_labels: BTreeMap<Labels, Vec<usize>> = BTreeMap::new();
+        for (i, rule) in set.rules.iter().enumerate() {
+            let mut labels = LabelsBuilder::default();
+            labels.set("rule", &rule.name).set("group", &set.group_of(rule).name);
+            if let Some((_, severity)) = rule.fixed_labels().into_iter().find(|(n, _)| *n == "severity") {
+                labels.set("rule_severity", severity);
+            }
+            by_labels.entry(labels.build()).or_default().push(i);
+        }
+        let series = by_labels.into_iter().map(|(labels, rules)| SeriesOfName {
+            rules,
+            failures: labels.with(METRIC_NAME, FAILURES_METRIC),
+            blind: labels.with(METRIC_NAME, BLIND_METRIC),
+            cost: labels.with(METRIC_NAME, COST_METRIC),
+        });
+        let constant = set.rules.iter().filter(|r| r.selectors.is_empty() && r.alerting().is_none());
+        Self { series: series.collect(), constant: constant.map(|r| r.name.clone()).collect() }
+    }
+}
+
 /// Whether a rule reads series, and none of them is there. Thresholds and other constants do not count.
-fn is_blind(rule: &Rule, constant: &HashSet<&str>, storage: &dyn Select, t: TimestampMs, lookback_ms: i64) -> bool {
+fn is_blind(rule: &Rule, constant: &HashSet<String>, storage: &dyn Select, t: TimestampMs, lookback_ms: i64) -> bool {
     let is_constant = |reads: &Reads| {
-        reads
-            .matchers
-            .iter()
-            .any(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal && constant.contains(m.value.as_str()))
+        reads.matchers.iter().any(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal && constant.contains(&m.value))
     };
     let mut reads = rule.selectors.iter().filter(|s| !is_constant(s)).peekable();
     // A rule that asks for absence fires on what this would report.

@@ -15,6 +15,8 @@ pub struct RuleSet {
     pub rules: Vec<Rule>,
     /// Indexes into `rules`: each rule after those whose series it reads.
     pub order: Vec<usize>,
+    /// For each rule whether it is an alert, or one depends on it.
+    pub feeds_alerts: Vec<bool>,
     /// What does not keep the set from being used: broken cycles, duplicates.
     pub warnings: Vec<RuleProblem>,
 }
@@ -71,6 +73,13 @@ pub struct Alerting {
     /// Rule and group labels, each a template.
     pub labels: Vec<(String, Template)>,
     pub annotations: Vec<(String, Template)>,
+}
+
+impl Alerting {
+    /// The texts of labels and annotations.
+    pub fn texts(&self) -> impl Iterator<Item = &Template> {
+        self.labels.iter().chain(&self.annotations).map(|(_, template)| template)
+    }
 }
 
 /// One selector of an expression.

@@ -3,7 +3,9 @@
 //! In:  a rule, the store under what this evaluation has recorded so far.   Out: its points and its alerts' state.
 //! Always: a rule that fails changes nothing but its health, so that what it knew goes on being told.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+
+use hashbrown::HashSet;
 
 use super::alerting::{self, Element, Rendering, Step};
 use super::engine::{Failure, Health, Input, Output, Rules};
@@ -184,12 +186,8 @@ fn record(
     let mut points = Vec::with_capacity(samples.len());
     let mut seen = HashSet::with_capacity(samples.len());
     for sample in samples {
-        let mut builder = sample.labels.builder();
-        builder.set(METRIC_NAME, &rule.name);
-        for (name, value) in extra {
-            builder.set(name, value);
-        }
-        let labels = builder.build();
+        let named = sample.labels.with(METRIC_NAME, &rule.name);
+        let labels = extra.iter().fold(named, |labels, (name, value)| labels.with(name, value));
         if !seen.insert(labels.clone()) {
             return Err(RuleError::SameLabels { kind: "rule", labels: labels.to_string() });
         }

@@ -97,6 +97,11 @@ impl Template {
         self.program.is_some()
     }
 
+    /// Whether rendering may call `query`.
+    pub fn may_query(&self) -> bool {
+        self.is_dynamic() && self.text.contains("query")
+    }
+
     /// Renders the text.
     ///
     /// # Errors

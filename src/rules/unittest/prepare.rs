@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::config::expand;
-use super::super::graph;
+use super::super::graph::{self, Graph};
 use super::super::load::{Source, Tuning, load};
 use super::super::memory::MemoryStore;
 use super::super::rule::{RuleSet, reads_of};
@@ -25,8 +25,8 @@ pub struct Prepared {
     /// Indexes of the groups in the order of `group_eval_order`; `None` leaves the order to the graph.
     pub group_order: Option<Vec<usize>>,
     pub interval_ms: i64,
-    /// For each rule those it reads from.
-    reads_from: Vec<Vec<usize>>,
+    /// Which rules read which.
+    graph: Graph,
 }
 
 impl Prepared {
@@ -53,8 +53,8 @@ impl Prepared {
             groups
         });
         let interval_ms = file.evaluation_interval.map_or(60_000, |s| s.0).max(1);
-        let reads_from = graph::build(&set.rules).reads_from;
-        Ok(Self { file, set: Arc::new(set), group_order, interval_ms, reads_from })
+        let graph = graph::build(&set.rules);
+        Ok(Self { file, set: Arc::new(set), group_order, interval_ms, graph })
     }
 
     /// The input series of test `i`.
@@ -99,15 +99,7 @@ impl Prepared {
     /// For each rule, whether what test `i` expects can depend on it: by its alerts, by what it records, or by way of
     /// rules that read it.
     pub fn needed(&self, i: usize) -> Vec<bool> {
-        let rules = &self.set.rules;
-        let mut needed = vec![false; rules.len()];
-        let mut waiting = self.asked_for(&self.file.tests[i]);
-        while let Some(at) = waiting.pop() {
-            if !std::mem::replace(&mut needed[at], true) {
-                waiting.extend(&self.reads_from[at]);
-            }
-        }
-        needed
+        self.graph.with_all_they_read(self.asked_for(&self.file.tests[i]))
     }
 
     fn asked_for(&self, group: &TestGroup) -> Vec<usize> {
