@@ -93,6 +93,7 @@ const PURE: &[Pure] = &[
     ("humanizePercentage", Some(1), |a| Ok(string(humanize::humanize_percentage(float(&a[0])?)))),
     ("humanizeTimestamp", Some(1), |a| humanize::humanize_timestamp(float(&a[0])?).map(string).map_err(failure)),
     ("toTime", Some(1), |a| humanize::humanize_timestamp(float(&a[0])?).map(string).map_err(failure)),
+    ("toDuration", Some(1), |a| Ok(string(humanize::go_duration(float(&a[0])?)))),
     ("parseDuration", Some(1), |a| {
         let given = text(a, 0)?;
         let ms = parse_duration_ms(given).ok_or_else(|| failure(format!("not a valid duration string: {given:?}")))?;

@@ -78,6 +78,35 @@ pub fn humanize_timestamp(v: f64) -> Result<String, String> {
     Ok(format!("{}{fraction} +0000 UTC", t.strftime("%Y-%m-%d %H:%M:%S")))
 }
 
+/// Seconds as Go prints a `time.Duration`: `1h30m0s`, `1.5s`, `100ms`. What does not fit in 64 bits of nanoseconds is cut
+/// to what does.
+pub fn go_duration(v: f64) -> String {
+    // A cast cuts to the range of its type, and makes zero of what is no number.
+    let nanos = (v * 1e9) as i64;
+    let (sign, rest) = if nanos < 0 { ("-", nanos.unsigned_abs()) } else { ("", nanos.unsigned_abs()) };
+    const SECOND: u64 = 1_000_000_000;
+    let (unit, name) = match rest {
+        0 => return "0s".into(),
+        ..1_000 => (1, "ns"),
+        ..1_000_000 => (1_000, "\u{b5}s"),
+        ..SECOND => (1_000_000, "ms"),
+        _ => (SECOND, "s"),
+    };
+    let (hours, minutes) = (rest / (3_600 * SECOND), rest / (60 * SECOND) % 60);
+    let last = if unit == SECOND { rest % (60 * SECOND) } else { rest };
+    let digits = unit.ilog10() as usize;
+    let fraction = match last % unit {
+        0 => String::new(),
+        part => format!(".{part:0digits$}").trim_end_matches('0').to_owned(),
+    };
+    let whole = match (hours, minutes) {
+        (0, 0) => String::new(),
+        (0, _) => format!("{minutes}m"),
+        _ => format!("{hours}h{minutes}m"),
+    };
+    format!("{sign}{whole}{}{fraction}{name}", last / unit)
+}
+
 fn grow(mut v: f64, base: f64, prefixes: &[&str]) -> String {
     let mut prefix = "";
     for next in prefixes {
@@ -150,6 +179,25 @@ mod tests {
             (f64::NAN, "NaN"),
         ] {
             assert_eq!(humanize_duration(v), text, "{v}");
+        }
+    }
+
+    #[test]
+    fn durations_are_printed_as_go_does() {
+        for (v, text) in [
+            (0.0, "0s"),
+            (5_400.0, "1h30m0s"),
+            (-90_061.5, "-25h1m1.5s"),
+            (60.0, "1m0s"),
+            (1.5, "1.5s"),
+            (0.1, "100ms"),
+            (0.001_25, "1.25ms"),
+            (0.000_1, "100\u{b5}s"),
+            (1e-9, "1ns"),
+            (f64::NAN, "0s"),
+            (1e300, "2562047h47m16.854775807s"),
+        ] {
+            assert_eq!(go_duration(v), text, "{v}");
         }
     }
 

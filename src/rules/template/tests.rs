@@ -55,6 +55,7 @@ fn functions_of_prometheus_are_there() {
         ("{{ $value | humanizePercentage }}", "71.25%"),
         ("{{ humanize 1234567.0 }} {{ humanize1024 1048576.0 }} {{ humanizeDuration 3661.0 }}", "1.235M 1Mi 1h 1m 1s"),
         ("{{ humanize \"0.0012\" }} {{ humanize 12 }}", "1.2m 12"),
+        ("{{ 5400.5 | toDuration }}", "1h30m0.5s"),
         ("{{ 1435065584.128 | humanizeTimestamp }}", "2015-06-23 13:19:44.128 +0000 UTC"),
         ("{{ \"aa bb CC\" | title }} {{ \"x\" | toUpper }} {{ \"X\" | toLower }}", "Aa Bb CC X x"),
         ("{{ reReplaceAll \"(a)b\" \"x$1\" \"ab\" }} {{ match \"a+\" \"xaax\" }}", "xa true"),
