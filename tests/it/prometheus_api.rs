@@ -66,7 +66,7 @@ fn store() -> Tsdb {
 
 pub(crate) fn state(storage: Arc<dyn Select>, query: QueryConfig) -> api::State {
     let options = EngineOptions { max_samples: query.max_samples, ..EngineOptions::default() };
-    let rule = |name: &str, kind: &str| json!({"name": name, "type": kind, "alerts": [], "query": "up"});
+    let rule = |name: &str, kind: &str| json!({"name": name, "type": kind, "alerts": [], "query": "up", "labels": {"severity": name.to_lowercase()}});
     let groups = json!({"groups": [
         {"name": "g1", "file": "a.yaml", "rules": [rule("Down", "alerting"), rule("job:up", "recording")]},
         {"name": "g2", "file": "b.yaml", "rules": [rule("Slow", "alerting")]},
@@ -311,6 +311,7 @@ async fn metadata_is_by_family() {
 #[tokio::test]
 async fn rules_and_alerts_are_filtered() {
     let router = router();
+    let escaped = |text: &str| text.replace('{', "%7B").replace('}', "%7D").replace('"', "%22").replace('|', "%7C");
     let names = |data: &Value| -> Vec<String> {
         let rules = data["groups"].as_array().unwrap().iter().flat_map(|g| g["rules"].as_array().unwrap());
         rules.map(|rule| rule["name"].as_str().unwrap().to_owned()).collect()
@@ -323,10 +324,34 @@ async fn rules_and_alerts_are_filtered() {
         ("?rule_group[]=g2", vec!["Slow"]),
         ("?file[]=a.yaml&type=alert", vec!["Down"]),
         ("?rule_name[]=None", vec![]),
+        ("?match[]={severity=~\"down|slow\"}", vec!["Down", "Slow"]),
+        ("?match[]={severity=\"slow\",team=\"\"}&match[]={severity=\"job:up\"}", vec!["job:up", "Slow"]),
+        ("?match[]={team!=\"\"}", vec![]),
+        ("?group_limit=1", vec!["Down", "job:up"]),
+        ("?group_limit=2", vec!["Down", "job:up", "Slow"]),
     ] {
-        assert_eq!(names(&data(&router, &format!("/api/v1/rules{filter}")).await), want, "{filter}");
+        assert_eq!(names(&data(&router, &format!("/api/v1/rules{}", escaped(filter))).await), want, "{filter}");
     }
-    let bare = data(&router, "/api/v1/rules?exclude_alerts=true").await;
+    let first = data(&router, "/api/v1/rules?group_limit=1").await;
+    let next = format!("/api/v1/rules?group_limit=1&group_next_token={}", first["groupNextToken"].as_str().unwrap());
+    let second = data(&router, &next).await;
+    assert_eq!((names(&second), &second["groupNextToken"]), (vec!["Slow".to_owned()], &Value::Null));
+    for wrong in [
+        "type=x",
+        "match[]={bad",
+        "match[]={a=\"\"}",
+        "exclude_alerts=foo",
+        "group_limit=0",
+        "group_limit=x",
+        "group_next_token=a",
+        "group_limit=1&group_next_token=a",
+    ] {
+        let (status, body) = get(&router, &format!("/api/v1/rules?{}", escaped(wrong))).await;
+        assert_eq!((status, &body["errorType"]), (StatusCode::BAD_REQUEST, &json!("bad_data")), "{wrong}");
+        let name = wrong.rsplit('&').next().unwrap().split('=').next().unwrap();
+        assert!(body["error"].as_str().unwrap().contains(name), "{body}");
+    }
+    let bare = data(&router, "/api/v1/rules?exclude_alerts=1").await;
     assert_eq!(bare["groups"][0]["rules"][0]["alerts"], Value::Null);
     assert_eq!(data(&router, "/api/v1/alerts").await["alerts"][0]["labels"]["alertname"], "Down");
 }

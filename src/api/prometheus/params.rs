@@ -97,6 +97,16 @@ impl Params {
         }
     }
 
+    /// A truth value as Go reads one: `1`, `t`, `true`, `0`, `f`, `false`. `None` when it is not given.
+    pub fn truth(&self, name: &str) -> Result<Option<bool>, ApiError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(Some(true)),
+            Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(Some(false)),
+            Some(other) => Err(ApiError::bad_param(name, format!("{other:?} is neither `true` nor `false`"))),
+        }
+    }
+
     /// `start` and `end`, each open where absent.
     pub fn range(&self) -> Result<TimeRange, ApiError> {
         let from = self.time("start")?.unwrap_or(TimestampMs::MIN);
