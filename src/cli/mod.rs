@@ -64,7 +64,7 @@ enum Command {
     Rules(rules::Args),
     /// Write the Grafana dashboards.
     Dashboards(dashboards::Args),
-    /// Play recorded scrapes through the shipped rules and routes in virtual time.
+    /// Rehearse incidents, or play recorded scrapes, in virtual time: who would be paged, and when.
     Simulate(simulate::Args),
     /// Check and show the configuration.
     Config(config::Args),

@@ -41,7 +41,7 @@ impl RulesCheck<'_> {
         match self.load() {
             Ok(set) => {
                 let mut findings = if self.syntax_only { set.warnings.clone() } else { check(&set, self.names) };
-                findings.sort_by_key(|p| p.level);
+                findings.sort_by(|a, b| (a.level, &a.file, a.line).cmp(&(b.level, &b.file, b.line)));
                 CheckReport { rules: set.rules.len(), alerts: set.alerting_count(), findings }
             }
             Err(e) => CheckReport { rules: 0, alerts: 0, findings: e.problems },

@@ -40,12 +40,14 @@ impl Release {
     }
 }
 
-/// Series that the agent writes beside the engine's own: what it reads of configuration, API, spans and capacity.
-const OF_THE_AGENT: [&str; 8] = [
+/// Series that are there beside the engine's own: what the agent reads of configuration, API, spans and capacity, and what
+/// an actor host's platform tells of its limits (docs/capacity.md).
+const BESIDE_THE_ENGINE: [&str; 9] = [
     "rivetwatch_",
     "rivet_config_",
     "rivet_probe_",
     "rivet_engine_info",
+    "rivet_platform_",
     "rivet_pool_",
     "rivet_span_",
     "rivet:headroom:",
@@ -65,7 +67,7 @@ pub fn judge(release: Option<Release>, rule: &Rule, name: &str) -> Reading {
         };
     }
     let ours = name.starts_with(PREFIX) || name.starts_with("rivet:") || name.starts_with("rivetwatch");
-    if !ours || OF_THE_AGENT.iter().any(|prefix| name.starts_with(prefix)) {
+    if !ours || BESIDE_THE_ENGINE.iter().any(|prefix| name.starts_with(prefix)) {
         return Reading::Fine;
     }
     let hint = nearest(name).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
@@ -96,32 +98,14 @@ fn of_family(release: Option<Release>, rule: &Rule, name: &str, family: &Family)
     Reading::Fine
 }
 
-/// The known name that differs least, if it differs by little.
+/// The known name that is nearest, if one is near.
 fn nearest(name: &str) -> Option<String> {
-    const EDITS_MAX: usize = 3;
     let suffix = HISTOGRAM_SUFFIXES.into_iter().find(|s| name.ends_with(s)).unwrap_or("");
     let stem = name.strip_suffix(suffix).unwrap_or(name);
-    let of = |known: &str| (edits(stem, known), known.to_owned());
-    let best = families().iter().map(|f| of(&f.name)).min()?;
-    let found = if best.0 <= EDITS_MAX { format!("{}{suffix}", best.1) } else { return None };
+    let found = crate::model::nearest(stem, families().iter().map(|f| f.name.as_str()))?;
     // A suffix belongs to a histogram only.
-    (suffix.is_empty() || family(&best.1).is_some_and(|f| !f.bounds.is_empty())).then_some(found)
-}
-
-/// Letters to insert, leave out or change to make `b` of `a` (Levenshtein).
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    let is_whole = suffix.is_empty() || family(found).is_some_and(|f| !f.bounds.is_empty());
+    is_whole.then(|| format!("{found}{suffix}"))
 }
 
 #[cfg(test)]
@@ -178,12 +162,5 @@ mod tests {
         assert!(why(gauge).contains("stale on the others"));
         let guarded = "rivet_gasoline_workflow_dead and on (instance) rivet_gasoline_worker_last_metrics_publish";
         assert_eq!(read(None, guarded, gauge), Reading::Fine);
-    }
-
-    #[test]
-    fn edits_are_counted() {
-        for (a, b, n) in [("", "abc", 3), ("abc", "abc", 0), ("abc", "acb", 2), ("kitten", "sitting", 3)] {
-            assert_eq!(edits(a, b), n, "{a} {b}");
-        }
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::CliError;
 use super::output::{Output, human_seconds, print_table};
 use crate::app::Rehearsal;
+use crate::rules;
 use crate::simulate::log::{Fired, PagedIncident};
 use crate::simulate::play::{self, Report};
 use crate::simulate::replay;
@@ -22,7 +23,7 @@ use crate::simulate::{Wanted, promtool};
 #[command(after_help = after_help())]
 pub struct Args {
     /// Scenarios to play; see docs/simulate.md for their keys.
-    #[arg(value_name = "SCENARIO.yaml", required_unless_present_any = ["replay", "random"], conflicts_with_all = ["replay", "random"])]
+    #[arg(value_name = "SCENARIO.yaml", required_unless_present_any = ["replay", "random", "days"], conflicts_with_all = ["replay", "random"])]
     scenarios: Vec<PathBuf>,
     /// A folder of recorded scrapes of one engine, each named after its time: 1795419468.prom.gz.
     #[arg(long, value_name = "DIR")]
@@ -31,10 +32,11 @@ pub struct Args {
     #[arg(long, value_name = "SEED", conflicts_with = "replay")]
     random: Option<u64>,
     /// With `--random`: how many incidents.
-    #[arg(long, value_name = "N", requires = "random", conflicts_with = "days", default_value_t = 10)]
+    #[arg(long, value_name = "N", requires = "random", conflicts_with = "days", default_value_t = 10,
+          value_parser = clap::value_parser!(u64).range(1..=10_000))]
     incidents: u64,
     /// With `--random`: so many days in which a lot goes on and nobody must be woken.
-    #[arg(long, value_name = "N", requires = "random")]
+    #[arg(long, value_name = "N", requires = "random", value_parser = clap::value_parser!(u64).range(1..=366))]
     days: Option<u64>,
     /// With `--random`: print the scenarios instead of playing them.
     #[arg(long, requires = "random")]
@@ -75,7 +77,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         None => read(&args.scenarios)?,
     };
     if args.print {
-        scenarios.iter().for_each(|(text, _)| println!("---\n{}", text.trim_end()));
+        scenarios.iter().for_each(|given| println!("---\n{}", given.text.trim_end()));
         return Ok(ExitCode::SUCCESS);
     }
     let config =
@@ -88,7 +90,8 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         args.output.print(&report, |report| replay_table(report, args.alerts))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let scenarios: Vec<Scenario> = scenarios.into_iter().map(|(_, scenario)| scenario).collect();
+    check_names(&scenarios, &rehearsal)?;
+    let scenarios: Vec<Scenario> = scenarios.into_iter().map(|given| given.scenario).collect();
     let wanted = rehearsal.wanted(args.full);
     if let Some(dir) = &args.promtool {
         return write_unit_tests(dir, &scenarios, &rehearsal, &wanted);
@@ -111,8 +114,15 @@ struct All {
     scenarios: Vec<Report>,
 }
 
+/// A scenario and where it comes from.
+struct Given {
+    origin: String,
+    text: String,
+    scenario: Scenario,
+}
+
 /// Reads every file before any is played, so that all mistakes are seen at once.
-fn read(files: &[PathBuf]) -> Result<Vec<(String, Scenario)>, CliError> {
+fn read(files: &[PathBuf]) -> Result<Vec<Given>, CliError> {
     let mut scenarios = Vec::new();
     let mut mistakes = Vec::new();
     for path in files {
@@ -126,17 +136,30 @@ fn read(files: &[PathBuf]) -> Result<Vec<(String, Scenario)>, CliError> {
         };
         let name = path.file_stem().map_or_else(|| shown.to_string(), |stem| stem.to_string_lossy().into_owned());
         match Scenario::parse(&text, &name) {
-            Ok(scenario) => scenarios.push((text, scenario)),
+            Ok(scenario) => scenarios.push(Given { origin: shown.to_string(), text, scenario }),
             Err(found) => mistakes.extend(found.iter().map(|mistake| format!("{shown}: {mistake}"))),
         }
     }
     if mistakes.is_empty() { Ok(scenarios) } else { Err(CliError::Usage(mistakes.join("\n"))) }
 }
 
+/// Refuses names that neither the rules in use nor the shipped ones have; a shipped one that is not in use is no slip.
+fn check_names(scenarios: &[Given], rehearsal: &Rehearsal) -> Result<(), CliError> {
+    let shipped =
+        rules::load(&rules::builtin_sources(), &rules::Tuning::default()).map_err(|e| CliError::failed(&e))?;
+    let sets = [&**rehearsal.rules(), &shipped];
+    let unknown = scenarios.iter().flat_map(|given| {
+        let mistakes = given.scenario.named.unknown_to(&sets);
+        mistakes.into_iter().map(|mistake| format!("{}: {mistake}", given.origin))
+    });
+    let unknown: Vec<String> = unknown.collect();
+    if unknown.is_empty() { Ok(()) } else { Err(CliError::Usage(unknown.join("\n"))) }
+}
+
 /// Scenarios made from a seed.
-fn made(seed: u64, args: &Args) -> Result<Vec<(String, Scenario)>, CliError> {
+fn made(seed: u64, args: &Args) -> Result<Vec<Given>, CliError> {
     let texts = match args.days {
-        Some(days) => vec![random::quiet(seed, days.clamp(1, 366))],
+        Some(days) => vec![random::quiet(seed, days)],
         None => random::incidents(seed, args.incidents),
     };
     let parse = |text: String| {
@@ -144,7 +167,7 @@ fn made(seed: u64, args: &Args) -> Result<Vec<(String, Scenario)>, CliError> {
             let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
             CliError::Failed(format!("seed {seed} made a wrong scenario: {}\n{text}", mistakes.join("; ")))
         })?;
-        Ok((text, scenario))
+        Ok(Given { origin: format!("--random {seed}"), text, scenario })
     };
     texts.into_iter().map(parse).collect()
 }
@@ -217,6 +240,7 @@ fn end(seconds: Option<f64>) -> String {
     seconds.map_or_else(|| "-".to_owned(), human_seconds)
 }
 
+/// The pages, behind an empty line; nothing where there is none.
 fn pages_table(pages: &[PagedIncident]) {
     let row = |page: &PagedIncident| {
         let at = human_seconds(page.at_seconds);
@@ -224,6 +248,7 @@ fn pages_table(pages: &[PagedIncident]) {
     };
     if !pages.is_empty() {
         let rows: Vec<_> = pages.iter().map(row).collect();
+        println!();
         print_table(&["PAGED AT", "RESOLVED AT", "SEVERITY", "ALERT", "SUMMARY"], &rows);
     }
 }
@@ -252,11 +277,11 @@ fn plural(n: usize, what: &str) -> String {
 fn replay_table(report: &replay::Report, alerts: bool) {
     let (scrapes, points) = (report.scrapes, report.points);
     let pages = plural(report.pages.len(), "page");
-    println!("{scrapes} scrapes over {}, {points} points, {pages}\n", human_seconds(report.seconds));
+    println!("{scrapes} scrapes over {}, {points} points, {pages}", human_seconds(report.seconds));
     if let [first, ..] = report.unread.as_slice() {
         let (n, at) = (report.unread.len(), human_seconds(first.at_seconds));
         println!(
-            "{n} of them could not be read and count as an engine that does not answer; the first, at {at}: {}\n",
+            "{n} of them could not be read and count as an engine that does not answer; the first, at {at}: {}",
             first.reason
         );
     }
@@ -269,7 +294,7 @@ fn replay_table(report: &replay::Report, alerts: bool) {
 fn report_table(report: &Report, alerts: bool) {
     let pages = plural(report.pages.len(), "page");
     println!(
-        "{}: {} in virtual time, {} points, {pages}\n",
+        "{}: {} in virtual time, {} points, {pages}",
         report.scenario,
         human_seconds(report.seconds),
         report.points

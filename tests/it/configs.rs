@@ -122,3 +122,9 @@ fn a_broken_sidecar_keeps_every_section_that_is_right() {
     let nothing = Config::of_broken_sidecar("role: sidecar\n\tforward:", &[]);
     assert!(nothing.role == Role::Sidecar && nothing.forward.otlp.is_none());
 }
+
+#[test]
+fn the_shipped_rules_leave_nothing_to_find_fault_with() {
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_rivetwatch")).args(["rules", "check"]).output().unwrap();
+    assert!(out.status.success(), "{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+}

@@ -202,6 +202,9 @@ fn the_command_says_what_is_wrong_and_exits_as_promised() {
         "{words}"
     );
     assert!(words.contains("a.yaml: line 2: `clusters` is not a known key; known here: name, about"), "{words}");
+    let (code, _, words) = run("duration: 2m\nnever: [RivetEngineDwon]\n", &[]);
+    assert_eq!(code, Some(2), "a `never` that cannot fail: {words}");
+    assert!(words.contains("a.yaml: line 2: `never[0]` names no alert of the rules, got `RivetEngineDwon`"), "{words}");
     let (code, out, _) = run("duration: 2m\nexpect: [{page: RivetEngineDown, by: 1m}]\n", &["-o", "json"]);
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, report["expected"]["missed"][0]["why"].as_str()), (Some(1), Some("never paged")));
@@ -222,9 +225,14 @@ fn the_documents_name_every_event_and_their_example_is_sound() {
         let row = row.unwrap_or_else(|| panic!("docs/simulate.md does not have the event {name}"));
         keys.iter().for_each(|key| assert!(row.contains(&format!("`{key}`")), "{row} lacks {key}"));
     }
-    let example = docs.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
-    let scenario = parse(example);
-    assert_eq!((scenario.expect.len(), scenario.events.len()), (1, 2));
+    let block = |begin: &str| docs.split(begin).nth(1).unwrap().split("```").next().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("host.yaml"), block("```yaml\n")).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rivetwatch"));
+    let out = command.args(["simulate", "host.yaml"]).current_dir(&dir).output().unwrap();
+    let printed = String::from_utf8(out.stdout).unwrap();
+    assert_eq!(printed, block("$ rivetwatch simulate host.yaml\n"), "docs/simulate.md shows what is printed");
+    assert!(out.status.success());
 }
 
 fn replayed(pages: &[&str]) -> Result<replay::Report, ReplayError> {

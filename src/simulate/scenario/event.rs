@@ -1,6 +1,6 @@
 //! The `events:` of a scenario: what happens, when, for how long, and to whom.
 
-use super::cluster::{ClusterPlan, Platform};
+use super::cluster::{Backend, ClusterPlan, Platform, Pubsub};
 use super::tree::Fields;
 use crate::simulate::engine::{PoolKind, Release};
 
@@ -282,4 +282,26 @@ fn check(name: &str, action: &Action, pool: Option<&str>, fields: &mut Fields<'_
     if matches!(action, Action::HpaMax { .. }) && cluster.autoscaler.is_none() {
         fields.wrong("event", "`hpa_max` needs `cluster.autoscaler`");
     }
+    if matches!(action, Action::DiskFilling { .. }) && cluster.backend != Backend::RocksDb {
+        fields.wrong("event", "`disk_filling` needs `cluster.backend: rocksdb`, which has a data directory");
+    }
+    if matches!(action, Action::NatsPartition) && cluster.pubsub == Pubsub::Memory {
+        fields.wrong("event", "`nats_partition` needs messages between engines: `cluster.pubsub: nats` or `postgres`");
+    }
+    if matches!(action, Action::NatsSlowConsumer { .. }) && cluster.pubsub != Pubsub::Nats {
+        fields.wrong("event", "`nats_slow_consumer` needs `cluster.pubsub: nats`");
+    }
+}
+
+/// Why events, given in order of their times, cannot come in that order.
+pub(super) fn out_of_order(events: &[Event]) -> Option<&'static str> {
+    let retired = events.iter().position(|event| event.action == Action::RetireInstance)?;
+    let takes_away = |event: &Event| {
+        matches!(
+            event.action,
+            Action::Scale { .. } | Action::NodeLost { .. } | Action::Rollout { .. } | Action::EngineDown
+        )
+    };
+    let is_possible = events[..retired].iter().any(takes_away);
+    (!is_possible).then_some("have a `retire_instance` before any instance is gone")
 }

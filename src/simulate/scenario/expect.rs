@@ -1,5 +1,6 @@
 //! The `expect:` of a scenario: which pages must come, and until when.
 
+use super::named::Named;
 use super::tree::Fields;
 
 /// A page, or an alert, that must come.
@@ -19,9 +20,15 @@ pub struct Expectation {
 }
 
 impl Expectation {
-    pub(super) fn read(fields: &mut Fields<'_>, duration_ms: i64, sign: Option<i64>) -> Option<Self> {
-        let (page, alert) = (fields.words("page"), fields.words("alert"));
-        let severity = fields.text("severity").map(str::to_owned);
+    pub(super) fn read(
+        fields: &mut Fields<'_>,
+        duration_ms: i64,
+        sign: Option<i64>,
+        named: &mut Named,
+    ) -> Option<Self> {
+        let page = named.alerts(fields, "page");
+        let alert = named.alerts(fields, "alert");
+        let severity = named.severity(fields);
         let sign_ms = fields.duration("sign").or(sign).unwrap_or(0);
         let (by, within) = (fields.duration("by"), fields.duration("within"));
         if by.is_some() && within.is_some() {

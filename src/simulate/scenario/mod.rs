@@ -7,6 +7,7 @@ mod cluster;
 mod event;
 mod expect;
 mod load;
+mod named;
 pub mod random;
 mod tree;
 
@@ -16,6 +17,7 @@ pub use cluster::{Autoscaler, Backend, ClusterPlan, Platform, PoolPlan, Pubsub};
 pub use event::{Action, EVENTS, Event, Pods, Source};
 pub use expect::Expectation;
 pub use load::{Burst, Daily, Load};
+pub use named::Named;
 pub use tree::Mistake;
 
 use tree::Fields;
@@ -42,6 +44,8 @@ pub struct Scenario {
     pub may: Vec<String>,
     /// Pages that must not come, whatever `may` says.
     pub never: Vec<String>,
+    /// Every alert and severity that it names.
+    pub named: Named,
 }
 
 impl Scenario {
@@ -76,9 +80,13 @@ impl Scenario {
         let mut events: Vec<Event> = section_list(fields, "events", |item| Event::read(item, duration_ms, &cluster));
         events.sort_by_key(|event| event.at_ms);
         let sign = fields.duration("sign").or_else(|| events.first().map(|event| event.at_ms));
-        let expect = section_list(fields, "expect", |item| Expectation::read(item, duration_ms, sign));
-        let (may, never) = (fields.words("may"), fields.words("never"));
-        Self { name, about, seed, start, duration_ms, cluster, load, events, expect, may, never }
+        if let Some(why) = event::out_of_order(&events) {
+            fields.wrong("events", why);
+        }
+        let mut named = Named::default();
+        let expect = section_list(fields, "expect", |item| Expectation::read(item, duration_ms, sign, &mut named));
+        let (may, never) = (named.alerts(fields, "may"), named.alerts(fields, "never"));
+        Self { name, about, seed, start, duration_ms, cluster, load, events, expect, may, never, named }
     }
 
     /// Whether the scenario expects to wake nobody.

@@ -121,6 +121,10 @@ fn events_are_refused_where_they_cannot_happen() {
         ("{pools: [{name: a, kind: serverful}]}", "host_rate_limit", "needs a pool of `kind: serverless`"),
         ("{platform: host}", "scale_down", "needs `platform: kubernetes`"),
         ("{}", "hpa_max", "needs `cluster.autoscaler`"),
+        ("{}", "disk_filling", "needs `cluster.backend: rocksdb`"),
+        ("{pubsub: memory}", "nats_partition", "`cluster.pubsub: nats` or `postgres`"),
+        ("{backend: rocksdb}", "nats_slow_consumer", "needs `cluster.pubsub: nats`"),
+        ("{}", "retire_instance", "before any instance is gone"),
     ] {
         let text = format!("duration: 10m\ncluster: {cluster}\nevents: [{{at: 1m, event: {event}}}]\n");
         let found = mistakes(&text);
@@ -128,13 +132,15 @@ fn events_are_refused_where_they_cannot_happen() {
     }
     // Everything that is listed can be read.
     for (name, keys, about) in EVENTS {
+        let cluster = if name == "disk_filling" { "backend: rocksdb" } else { "autoscaler: {}" };
         let text = format!(
-            "duration: 10m\ncluster: {{autoscaler: {{}}, pools: [{{name: a}}, {{name: b, kind: serverful}}]}}\n\
-             events: [{{at: 1m, event: {name}{}}}]\n",
+            "duration: 10m\ncluster: {{{cluster}, pools: [{{name: a}}, {{name: b, kind: serverful}}]}}\n\
+             events: [{}{{at: 1m, event: {name}{}}}]\n",
+            if name == "retire_instance" { "{at: 0m, event: scale_down}, " } else { "" },
             if name == "source_lost" { ", source: cadvisor" } else { "" },
         );
         let scenario = Scenario::parse(&text, "x").unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
-        assert_eq!(scenario.events.len(), 1, "{name} {keys:?} {about}");
+        assert!(!scenario.events.is_empty(), "{name} {keys:?} {about}");
     }
 }
 
@@ -148,4 +154,19 @@ fn load_follows_the_day_and_its_bursts() {
     assert!((load.factor(0, 8 * hour) - 2.0).abs() < 1e-9);
     let burst = |minutes: i64| load.factor(minutes * 60_000, 2 * hour);
     assert_eq!([9, 10, 14, 15, 40, 45].map(burst), [1.0, 2.0, 2.0, 1.0, 2.0, 1.0]);
+}
+
+#[test]
+fn names_that_no_rule_has_are_named_with_the_nearest() {
+    let text = "duration: 10m\nexpect:\n  - {page: [RivetEngineDwon, RivetEngineDown], severity: fatal, by: 9m}\n\
+                may: ['RivetPubsub*', 'Ribet*']\nnever: RivetEngineDown\n";
+    let scenario = Scenario::parse(text, "x").unwrap();
+    let shipped = crate::rules::load(&crate::rules::builtin_sources(), &Default::default()).unwrap();
+    let found: Vec<String> = scenario.named.unknown_to(&[&shipped]).iter().map(ToString::to_string).collect();
+    let expected = [
+        "line 3: `expect[0].page[0]` names no alert of the rules, got `RivetEngineDwon`; did you mean `RivetEngineDown`?",
+        "line 4: `may[1]` names no alert of the rules, got `Ribet*`",
+        "line 3: `expect[0].severity` must be a severity of the rules, one of critical, info, warning, got `fatal`",
+    ];
+    assert_eq!(found, expected);
 }

@@ -140,6 +140,14 @@ pub fn parse(text: &str) -> Result<Spot, Mistake> {
     })
 }
 
+/// A name and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    pub line: u64,
+    pub key: String,
+    pub text: String,
+}
+
 /// The entries of one mapping, and the mistakes found so far.
 pub struct Fields<'a> {
     path: String,
@@ -293,20 +301,25 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A list of words.
-    pub fn words(&mut self, key: &'static str) -> Vec<String> {
-        let mut words = Vec::new();
+    /// A list of names, or a single one.
+    pub fn names(&mut self, key: &'static str) -> Vec<Name> {
+        let mut names = Vec::new();
         for (i, item) in self.items(key).into_iter().enumerate() {
+            let (line, key) = (item.line, format!("{}[{i}]", self.path_of(key)));
             match &item.node {
-                Node::Text(word) => words.push(word.clone()),
+                Node::Text(text) => names.push(Name { line, key, text: text.clone() }),
                 other => {
-                    let key = format!("{}[{i}]", self.path_of(key));
                     let rule = format!("must be a name, got {}", other.shown());
-                    self.mistakes.push(Mistake { line: item.line, key, rule });
+                    self.mistakes.push(Mistake { line, key, rule });
                 }
             }
         }
-        words
+        names
+    }
+
+    /// As [`Fields::names`], without their places.
+    pub fn words(&mut self, key: &'static str) -> Vec<String> {
+        self.names(key).into_iter().map(|name| name.text).collect()
     }
 
     /// Everything found wrong, with the keys that nobody asked for.
