@@ -25,8 +25,9 @@ use crate::tsdb::Tsdb;
 /// The series by which a sidecar says, as its last word, that its engine's pod is gone for good.
 pub const RETIRED_METRIC: &str = "rivetwatch_instance_retired";
 
-/// What is not data of an instance: what this process itself writes about it.
-const ABOUT_INSTANCES: &str = "up|scrape_.*|rivet_probe_.*|rivet:.*|rivetwatch_.*|ALERTS.*";
+/// What is not data of an instance: what this process itself writes about it, recorded series (their names hold a
+/// colon) above all. Those of the dashboards have an `instance` that is called `all`.
+const ABOUT_INSTANCES: &str = "up|scrape_.*|rivet_probe_.*|.*:.*|rivetwatch_.*|ALERTS.*";
 /// How often the instances are looked at, and how old their data may be to count as now.
 const LOOK_MS: i64 = 60_000;
 /// An instance without data for this long is gone.

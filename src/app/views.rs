@@ -104,9 +104,11 @@ pub fn why(rules: Arc<Mutex<Rules>>, store: Arc<Tsdb>, engine: Arc<Engine>, cloc
         let alerting = || view.set.rules.iter().zip(&view.rules).filter(|(rule, _)| rule.alerting().is_some());
         let now = clock.now();
         let explain = |(rule, at): (&Rule, &RuleView)| {
-            let part = rules::explain(rule, &engine, &*store, now, interval_ms);
-            let part =
-                part.map_err(|error| Refused::Failed(format!("{}: {}", rule.name, crate::model::chain(&error))))?;
+            // A rule that fails still has its alerts, which are held, and others of its name do not fail.
+            let (part, error) = match rules::explain(rule, &engine, &*store, now, interval_ms) {
+                Ok(part) => (Some(part), None),
+                Err(error) => (None, Some(crate::model::chain(&error))),
+            };
             let group = view.set.group_of(rule);
             let alerting = rule.alerting();
             let for_ms = alerting.map_or(0, |a| a.for_ms);
@@ -117,7 +119,7 @@ pub fn why(rules: Arc<Mutex<Rules>>, store: Arc<Tsdb>, engine: Arc<Engine>, cloc
                 }
                 json
             };
-            Ok(json!({
+            json!({
                 "name": rule.name,
                 "labels": rule.fixed_labels().into_iter().filter(|(n, _)| *n != "alertname").collect::<BTreeMap<_, _>>(),
                 "group": group.name, "file": group.file, "line": rule.line, "query": rule.query,
@@ -127,10 +129,10 @@ pub fn why(rules: Arc<Mutex<Rules>>, store: Arc<Tsdb>, engine: Arc<Engine>, cloc
                 "isBlind": at.blind,
                 "alerts": at.alerts.iter().map(alert).collect::<Vec<_>>(),
                 "why": part,
-            }))
+                "error": error,
+            })
         };
-        let found: Vec<Value> =
-            alerting().filter(|(rule, _)| rule.name == name).map(explain).collect::<Result<_, _>>()?;
+        let found: Vec<Value> = alerting().filter(|(rule, _)| rule.name == name).map(explain).collect();
         if !found.is_empty() {
             return Ok(found.into());
         }

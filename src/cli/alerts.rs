@@ -47,16 +47,13 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
 /// The rules' own alerts with what the notifier does about each, and those that others handed in.
 fn merged(own: &Value, routed: &Value) -> Vec<Value> {
     let mut alerts: Vec<Value> = own.as_array().cloned().unwrap_or_default();
-    let external = |labels: &Value, known: &Value| {
-        known.as_object().into_iter().flatten().all(|(name, value)| labels[name.as_str()] == *value)
-    };
     for routed in routed.as_array().into_iter().flatten() {
         let held = match (&routed["status"]["silencedBy"], &routed["status"]["inhibitedBy"]) {
             (by, _) if by.as_array().is_some_and(|by| !by.is_empty()) => Some("silenced"),
             (_, by) if by.as_array().is_some_and(|by| !by.is_empty()) => Some("held back"),
             _ => None,
         };
-        match alerts.iter_mut().find(|own| external(&routed["labels"], &own["labels"])) {
+        match alerts.iter_mut().find(|own| is_same(own, routed)) {
             Some(own) if own["state"] == "firing" => {
                 own["suppressed"] = held.into();
                 own["receivers"] = routed["receivers"].clone();
@@ -72,20 +69,32 @@ fn merged(own: &Value, routed: &Value) -> Vec<Value> {
     alerts
 }
 
+/// Whether the notifier's alert is this one of the rules; it has the external labels besides.
+pub(super) fn is_same(own: &Value, routed: &Value) -> bool {
+    own["labels"].as_object().into_iter().flatten().all(|(name, value)| routed["labels"][name.as_str()] == *value)
+}
+
+/// What an alert is about: where it is, then what tells it from others of its name.
+fn subject(labels: &Value) -> String {
+    let text = |name: &str| labels[name].as_str().unwrap_or("");
+    let place = ["instance", "pool_name", "job"].into_iter().map(text).find(|v| !v.is_empty()).unwrap_or("");
+    let shown_elsewhere = ["alertname", "severity", "cluster", "namespace", "job", "instance", "pool_name"];
+    let further =
+        labels.as_object().into_iter().flatten().filter(|(name, _)| !shown_elsewhere.contains(&name.as_str()));
+    let further = further.filter_map(|(_, value)| value.as_str());
+    [place].into_iter().chain(further).filter(|v| !v.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
 fn table(alerts: &[Value]) {
     let text = |v: &Value| v.as_str().unwrap_or("").to_owned();
     let row = |alert: &Value| {
         let labels = &alert["labels"];
-        let subject = ["instance", "pool_name", "job"].iter().map(|l| text(&labels[*l])).find(|v| !v.is_empty());
-        // Alerts of many signals or reasons are told apart by these alone.
-        let further = ["signal", "reason", "receiver"].map(|label| text(&labels[label])).join(" ");
-        let subject = format!("{} {further}", subject.unwrap_or_default());
         let state = alert["suppressed"].as_str().map_or_else(|| text(&alert["state"]), str::to_owned);
         vec![
             state,
             text(&labels["severity"]),
             text(&labels["alertname"]),
-            subject.split_whitespace().collect::<Vec<_>>().join(" "),
+            subject(labels),
             text(&alert["activeAt"]).get(..19).unwrap_or_default().replace('T', " "),
             text(&alert["annotations"]["summary"]),
         ]
@@ -100,6 +109,14 @@ fn table(alerts: &[Value]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn alerts_of_one_name_are_told_apart() {
+        let labels = json!({"alertname": "RivetRuleBlind", "severity": "warning", "job": "rivet", "rule": "a:b"});
+        assert_eq!(subject(&labels), "rivet a:b");
+        assert_eq!(subject(&json!({"alertname": "X", "instance": "i", "pool_name": "p", "job": "j"})), "i");
+        assert_eq!(subject(&json!({"alertname": "X"})), "");
+    }
 
     #[test]
     fn foreign_alerts_and_what_is_held_back_are_shown() {

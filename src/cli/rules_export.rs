@@ -93,6 +93,11 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         (None, None, Format::Vmalert) => Some(Loader::Vmalert(VMALERT)),
         (None, None, _) => None,
     };
+    if args.format != Format::Prometheusrule && !(args.labels.is_empty() && args.namespace.is_none()) {
+        return Err(CliError::Usage(
+            "`--label` and `--namespace` are those of a PrometheusRule: add `--format prometheusrule`".into(),
+        ));
+    }
     if let Some(Set::KubePrometheus) = args.skip_covered {
         changes.covered = Covering::KubePrometheus.alerts();
     }

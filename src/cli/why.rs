@@ -19,7 +19,14 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let answer = args.agent.get("/api/v1/alerts/why", &[("name", &args.name)])?;
+    let mut answer = args.agent.get("/api/v1/alerts/why", &[("name", &args.name)])?;
+    // A sidecar has no notifier.
+    let routed = args.agent.get("/api/v2/alerts", &[]).unwrap_or_default();
+    for rule in answer["data"].as_array_mut().into_iter().flatten() {
+        for alert in rule["alerts"].as_array_mut().into_iter().flatten() {
+            alert["suppressed"] = suppressed(alert, &routed).into();
+        }
+    }
     args.output.print(&answer["data"], |rules| {
         for (i, rule) in rules.as_array().into_iter().flatten().enumerate() {
             if i > 0 {
@@ -28,6 +35,26 @@ pub fn run(args: &Args) -> Result<(), CliError> {
             print!("{}", text_of(rule));
         }
     })
+}
+
+/// What keeps a firing alert from being sent, in words.
+fn suppressed(alert: &Value, routed: &Value) -> Option<String> {
+    let routed = routed.as_array()?;
+    let firing = routed.iter().find(|r| alert["state"] == "firing" && super::alerts::is_same(alert, r))?;
+    let ids = |kind: &str| firing["status"][kind].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let name_of = |fingerprint: &str| {
+        let cause = routed.iter().find(|r| r["fingerprint"] == fingerprint);
+        cause.map_or(fingerprint.to_owned(), |r| {
+            format!("{} {}", r["labels"]["alertname"].as_str().unwrap_or(""), series(&r["labels"]))
+        })
+    };
+    let silences: Vec<&str> = ids("silencedBy").collect();
+    let causes: Vec<String> = ids("inhibitedBy").map(name_of).collect();
+    match (silences.as_slice(), causes.as_slice()) {
+        ([], []) => None,
+        ([], causes) => Some(format!("held back by {}", causes.join(" and "))),
+        (silences, _) => Some(format!("silenced by {}", silences.join(" and "))),
+    }
 }
 
 fn text_of(rule: &Value) -> String {
@@ -49,6 +76,13 @@ fn text_of(rule: &Value) -> String {
         let since = time(&text(&alert["activeAt"]));
         out.push_str(&format!("  {} since {since}, value {}{then}\n", text(&alert["state"]), text(&alert["value"])));
         out.push_str(&format!("    {}\n", series(&alert["labels"])));
+        if let Some(why) = alert["suppressed"].as_str() {
+            out.push_str(&format!("    not sent: {why}\n"));
+        }
+    }
+    if let Some(error) = rule["error"].as_str() {
+        out.push_str(&format!("  The rule cannot be evaluated: {error}\n"));
+        return out;
     }
     if rule["isBlind"].as_bool() == Some(true) {
         out.push_str("  It reads nothing but series that are not there (RivetRuleBlind).\n");
@@ -104,6 +138,29 @@ fn time(text: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_holds_an_alert_back_and_what_fails_is_named() {
+        let alert =
+            json!({"labels": {"alertname": "A", "pod": "x"}, "state": "firing", "value": "1e+00", "activeAt": "t"});
+        let routed = json!([
+            {"labels": {"alertname": "A", "pod": "x", "cluster": "eu"}, "fingerprint": "1",
+             "status": {"silencedBy": [], "inhibitedBy": ["2"]}},
+            {"labels": {"alertname": "Cause", "cluster": "eu"}, "fingerprint": "2", "status": {"inhibitedBy": []}},
+        ]);
+        let why = suppressed(&alert, &routed).unwrap();
+        assert_eq!(why, r#"held back by Cause {alertname="Cause", cluster="eu"}"#);
+        assert_eq!(suppressed(&alert, &json!([])), None);
+        let mut shown = alert.clone();
+        shown["suppressed"] = why.into();
+        let rule = json!({
+            "name": "A", "labels": {}, "state": "firing", "alerts": [shown], "isBlind": false, "why": null,
+            "error": "too many samples",
+        });
+        let wanted = "A (): firing\n  firing since t, value 1e+00\n    {alertname=\"A\", pod=\"x\"}\n    not sent: held back by \
+                      Cause {alertname=\"Cause\", cluster=\"eu\"}\n  The rule cannot be evaluated: too many samples\n";
+        assert_eq!(text_of(&rule), wanted);
+    }
 
     #[test]
     fn a_silent_alert_says_what_it_wants() {

@@ -11,7 +11,7 @@ use super::evaluate::{RuleError, vector};
 use super::rule::Rule;
 use super::view::rfc3339;
 use crate::model::{Labels, TimestampMs, Value};
-use crate::promql::{BinaryOp, Engine, Expr, ExprKind, QueryValue, ValueType, VectorSample, format_float_g};
+use crate::promql::{Binary, BinaryOp, Engine, Expr, ExprKind, QueryValue, ValueType, VectorSample, format_float_g};
 use crate::storage::Select;
 
 /// Series that are shown of each side of a part.
@@ -118,15 +118,38 @@ impl Asker<'_> {
             }
             (ExprKind::Binary(binary), Kind::Comparison) => {
                 let (left, right) = (self.now(&binary.lhs)?, self.now(&binary.rhs)?);
-                part.missing = (!holds).then(|| missing_of_comparison(binary.op, expr, &left, &right));
+                part.missing = match (holds, left.is_empty(), right.is_empty()) {
+                    (true, ..) => None,
+                    (_, true, _) => Some(self.why_nothing(&binary.lhs)?),
+                    (_, _, true) => Some(self.why_nothing(&binary.rhs)?),
+                    _ => Some(missing_of_comparison(binary, &left, &right)),
+                };
                 (part.left, part.right) = (shown(&left), shown(&right));
             }
             _ => {
                 part.left = shown(&found);
-                part.missing = (!holds).then(|| format!("`{}` returns nothing", part.expr));
+                part.missing = if holds { None } else { Some(self.why_nothing(expr)?) };
             }
         }
         Ok(part)
+    }
+
+    /// In words, the innermost part of an expression by which it returns nothing.
+    fn why_nothing(&self, expr: &Expr) -> Result<String, RuleError> {
+        let expr = expr.unwrap_parens();
+        let is_vector = |inner: &&Expr| inner.value_type() == ValueType::Vector;
+        for inner in expr.children().filter(is_vector) {
+            if self.now(inner)?.is_empty() {
+                return self.why_nothing(inner);
+            }
+        }
+        let mut sides = expr.children().filter(is_vector);
+        Ok(match (&expr.kind, sides.next(), sides.next()) {
+            (ExprKind::Binary(_), Some(left), Some(right)) => {
+                format!("no series of `{}` has its counterpart in `{}`", left.unwrap_parens(), right.unwrap_parens())
+            }
+            _ => format!("`{expr}` returns nothing"),
+        })
     }
 
     fn now(&self, expr: &Expr) -> Result<Vec<VectorSample>, RuleError> {
@@ -220,14 +243,9 @@ fn missing_of_parts(kind: Kind, parts: &[Part]) -> String {
     }
 }
 
-/// What keeps `left op right` from holding, by the element of `left` that is nearest.
-fn missing_of_comparison(op: BinaryOp, expr: &Expr, left: &[VectorSample], right: &[VectorSample]) -> String {
-    let ExprKind::Binary(binary) = &expr.kind else { return String::new() };
-    for (side, expr) in [(left, &binary.lhs), (right, &binary.rhs)] {
-        if side.is_empty() {
-            return format!("`{}` returns nothing", expr.unwrap_parens());
-        }
-    }
+/// What keeps `left op right` from holding though both return something, by the element of `left` that is nearest.
+fn missing_of_comparison(binary: &Binary, left: &[VectorSample], right: &[VectorSample]) -> String {
+    let op = binary.op;
     let floats = |side: &[VectorSample]| -> Vec<(Labels, f64)> {
         let float = |s: &VectorSample| match s.value {
             Value::Float(v) if !v.is_nan() => Some((s.labels.clone(), v)),
@@ -308,7 +326,20 @@ mod tests {
         let series: &[(&str, &[f64])] = &[("cpu", &[0.9])];
         assert_eq!(why("gone > 1", series).missing.as_deref(), Some("`gone` returns nothing"));
         let missing = why("cpu > on () group_left () min(limit)", series).missing;
-        assert_eq!(missing.as_deref(), Some("`min(limit)` returns nothing"));
+        assert_eq!(missing.as_deref(), Some("`limit` returns nothing"));
+    }
+
+    #[test]
+    fn the_part_that_is_not_there_is_named() {
+        let series: &[(&str, &[f64])] = &[("dead", &[3.0]), ("a{i=\"1\"}", &[1.0]), ("b{i=\"2\"}", &[1.0])];
+        for (expr, missing) in [
+            ("dead - dead offset 30m > 0", "`dead offset 30m` returns nothing"),
+            ("sum(rate(gone[5m])) / 2 > 1", "`rate(gone[5m])` returns nothing"),
+            ("(dead - (gone))", "`gone` returns nothing"),
+            ("a / b > 1", "no series of `a` has its counterpart in `b`"),
+        ] {
+            assert_eq!(why(expr, series).missing.as_deref(), Some(missing), "{expr}");
+        }
     }
 
     #[test]
