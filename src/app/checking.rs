@@ -189,7 +189,8 @@ fn grafana(url: &str, token_file: Option<&Path>) -> Known<(Url, Option<SecretStr
     Ok((url, token))
 }
 
-fn cluster(config: &Config, vantage: Vantage) -> ClusterSource {
+/// The way to Kubernetes, as the configuration and the environment have it.
+pub(super) fn cluster(config: &Config, vantage: Vantage) -> ClusterSource {
     let kubernetes = &config.check.kubernetes;
     let access = Access {
         kubeconfig: kubernetes.kubeconfig.clone(),
