@@ -7,6 +7,7 @@
 mod effective;
 mod live;
 mod plan;
+mod served;
 
 use serde::Serialize;
 
@@ -225,8 +226,7 @@ pub(super) fn autoscaler(
         }
     };
     if let Some(live) = &live {
-        let pods = if live.knows_pods { "" } else { "; pods count as ready" };
-        notes.push(format!("approximate: usage over 2 m{pods}"));
+        notes.extend(sources(live));
         if let Some(why) = live.recommendation.metrics.iter().find_map(|m| m.as_ref().err()) {
             notes.push(format!("a metric is missing: {why}"));
         }
@@ -271,6 +271,15 @@ pub(super) fn autoscaler(
         .filter_map(|(resource, total)| by_resource(asked, resource, &total, proposals, &plan, start))
         .collect();
     Ok((Some(autoscaler), rows))
+}
+
+/// Where the replay's figures come from, and what of them is approximate.
+fn sources(live: &Live) -> Vec<String> {
+    let served = live.is_served.then(|| "usage from metrics.k8s.io".to_owned());
+    let assumed = [(!live.is_served, "usage over 2 m"), (!live.knows_pods, "pods count as ready")];
+    let assumed: Vec<&str> = assumed.into_iter().filter_map(|(is, words)| is.then_some(words)).collect();
+    let approximate = (!assumed.is_empty()).then(|| format!("approximate: {}", assumed.join("; ")));
+    served.into_iter().chain(approximate).collect()
 }
 
 /// Replicas in some hours, by the pattern.
