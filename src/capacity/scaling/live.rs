@@ -195,7 +195,7 @@ impl Seen {
 
     /// Whether the usage of a sync is that of metrics.k8s.io.
     fn is_served(&self, now: TimestampMs) -> bool {
-        self.served.pods(now).next().is_some()
+        self.served.is_told(now)
     }
 
     /// The pods at one sync: Kubernetes' own, else those that are measured or seen, which count as ready since they are.

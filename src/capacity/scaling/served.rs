@@ -12,7 +12,9 @@ use crate::capacity::hpa::{Container, PodReading, Requests, Resource};
 use crate::model::TimestampMs;
 
 /// One signal's values: by pod, container, and time.
-type ByContainer = BTreeMap<String, BTreeMap<String, BTreeMap<i64, f64>>>;
+type ByContainer = BTreeMap<String, ByName>;
+/// One signal's values of one pod: by container and time.
+type ByName = BTreeMap<String, BTreeMap<i64, f64>>;
 
 /// Everything that metrics.k8s.io tells, with requests by container.
 pub(super) struct Served {
@@ -20,9 +22,14 @@ pub(super) struct Served {
     memory: ByContainer,
     cpu_request: ByContainer,
     memory_request: ByContainer,
+    /// What a container of any pod asks for, since all pods come from one template.
+    cpu_template: ByName,
+    memory_template: ByName,
     /// When each pod was measured, in seconds since the epoch, and over how many seconds.
     time: ByPod,
     window: ByPod,
+    /// The times at which any pod was told of.
+    told: BTreeSet<i64>,
 }
 
 impl Served {
@@ -36,12 +43,18 @@ impl Served {
             }
             Ok(out)
         };
+        let cpu_request = by_container("rivet:engine_container_cpu_request:cores")?;
+        let memory_request = by_container("rivet:engine_container_memory_request:bytes")?;
+        let time = replay.of_pods("rivet:engine_pod_usage_time:seconds")?;
         Ok(Self {
             cpu: by_container("rivet:engine_container_cpu_usage:cores")?,
             memory: by_container("rivet:engine_container_memory_usage:bytes")?,
-            cpu_request: by_container("rivet:engine_container_cpu_request:cores")?,
-            memory_request: by_container("rivet:engine_container_memory_request:bytes")?,
-            time: replay.of_pods("rivet:engine_pod_usage_time:seconds")?,
+            cpu_template: template(&cpu_request),
+            memory_template: template(&memory_request),
+            cpu_request,
+            memory_request,
+            told: time.values().flat_map(BTreeMap::keys).copied().collect(),
+            time,
             window: replay.of_pods("rivet:engine_pod_usage_window:seconds")?,
         })
     }
@@ -49,6 +62,11 @@ impl Served {
     /// Whether anything was told at all.
     pub fn is_empty(&self) -> bool {
         self.time.is_empty()
+    }
+
+    /// Whether any pod was told of at `now`.
+    pub fn is_told(&self, now: TimestampMs) -> bool {
+        self.told.contains(&now.0)
     }
 
     /// The pods that were told of at `now`.
@@ -94,34 +112,47 @@ impl Served {
     pub fn containers(&self, pod: &str, now: TimestampMs) -> Vec<Container> {
         let mut names = containers_of([&self.cpu, &self.memory, &self.cpu_request, &self.memory_request], pod, now);
         if names.is_empty() {
-            let requests = [&self.cpu_request, &self.memory_request];
-            let pods = requests.into_iter().flat_map(BTreeMap::keys);
-            names = pods.flat_map(|other| containers_of(requests, other, now)).collect();
+            names = told_of([&self.cpu_template, &self.memory_template], now);
         }
         let container = |name: &str| Container {
             name: name.to_owned(),
             requests: Requests {
-                cpu: request(&self.cpu_request, pod, name, now),
-                memory: request(&self.memory_request, pod, name, now),
+                cpu: request(&self.cpu_request, &self.cpu_template, pod, name, now),
+                memory: request(&self.memory_request, &self.memory_template, pod, name, now),
             },
         };
         names.into_iter().map(container).collect()
     }
 }
 
+/// The values of the first pod that has any, by container and time.
+fn template(values: &ByContainer) -> ByName {
+    let mut out = ByName::new();
+    for (container, by_time) in values.values().flatten() {
+        let known = out.entry(container.clone()).or_default();
+        for (at, value) in by_time {
+            known.entry(*at).or_insert(*value);
+        }
+    }
+    out
+}
+
 /// Names of the containers of a pod of which any of the signals tells at `now`.
 fn containers_of<'a, const N: usize>(signals: [&'a ByContainer; N], pod: &str, now: TimestampMs) -> BTreeSet<&'a str> {
-    let of = |signal: &'a ByContainer| signal.get(pod).into_iter().flatten();
+    told_of(signals.into_iter().filter_map(|signal| signal.get(pod)), now)
+}
+
+fn told_of<'a>(signals: impl IntoIterator<Item = &'a ByName>, now: TimestampMs) -> BTreeSet<&'a str> {
     let told =
         |(name, by_time): (&'a String, &BTreeMap<i64, f64>)| by_time.contains_key(&now.0).then_some(name.as_str());
-    signals.into_iter().flat_map(of).filter_map(told).collect()
+    signals.into_iter().flatten().filter_map(told).collect()
 }
 
 fn of_container(values: &ByContainer, pod: &str, container: &str, now: TimestampMs) -> Option<f64> {
     values.get(pod)?.get(container)?.get(&now.0).copied()
 }
 
-fn request(values: &ByContainer, pod: &str, container: &str, now: TimestampMs) -> Option<i64> {
-    let any = || values.keys().find_map(|other| of_container(values, other, container, now));
-    of_container(values, pod, container, now).or_else(any).map(milli)
+fn request(values: &ByContainer, template: &ByName, pod: &str, container: &str, now: TimestampMs) -> Option<i64> {
+    let of_any = || template.get(container)?.get(&now.0).copied();
+    of_container(values, pod, container, now).or_else(of_any).map(milli)
 }

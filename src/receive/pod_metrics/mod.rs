@@ -15,4 +15,4 @@ mod step;
 pub use config::Config;
 pub use object::{CONTAINERS_MAX, ContainerUsage, PodUsage, Unreadable};
 pub use stats::PodMetricsStats;
-pub use step::{AGE_MS_MAX, AHEAD_MS_MAX, PODS_MAX, PodMetrics, Reading, Workload};
+pub use step::{AGE_MS_MAX, AHEAD_MS_MAX, JOB, PODS_MAX, PodMetrics, Reading, Workload};

@@ -18,8 +18,9 @@ pub const PODS_MAX: usize = 2_000;
 /// Why pods are passed over.
 pub(super) const SKIPPED: [&str; 4] = ["stale", "ahead", "broken", "over_limit"];
 
-/// Who these series come from: neither an engine nor this process.
-const SOURCE: (&str, &str) = ("kubernetes", "metrics.k8s.io");
+/// The job of these series, which come neither from an engine nor from this process.
+pub const JOB: &str = "kubernetes";
+const INSTANCE: &str = "metrics.k8s.io";
 
 /// The pods of one workload.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +101,7 @@ impl PodMetrics {
                 labels.set("container", container);
             }
             labels.set("namespace", namespace).set("pod", usage.pod.as_str());
-            labels.set("job", SOURCE.0).set("instance", SOURCE.1);
+            labels.set("job", JOB).set("instance", INSTANCE);
             let labels = labels.set(METRIC_NAME, name).build();
             points.push(Point { labels, t: usage.at, value: model::Value::Float(value) });
         };
