@@ -501,7 +501,7 @@ fn readings_of_metrics_k8s_io_count_with_their_own_times_and_windows() {
             series.push(("rivet:engine_pod_ready_time:seconds", &pod[..2], since));
         }
         let (of_a, of_c) = (measured(5.0), measured(ago));
-        let times: [(&[(&str, &str)], &dyn Fn(i64) -> f64); 2] = [(&pods[0][..2], &of_a), (&pods[2][..2], &of_c)];
+        let times: [(Pairs<'_>, &dyn Fn(i64) -> f64); 2] = [(&pods[0][..2], &of_a), (&pods[2][..2], &of_c)];
         for (container, (pod, time)) in containers.iter().zip(times) {
             series.push(("rivet:engine_container_cpu_usage:cores", container, &|_| 1.8));
             series.push(("rivet:engine_container_cpu_request:cores", container, &|_| 2.0));
