@@ -1,7 +1,6 @@
 """Capacity as others use it: KEDA's contract by a generated gRPC client, manifests by Kubernetes' own schemas, the table."""
 
 import datetime
-import http.server
 import importlib
 import json
 import pathlib
@@ -16,7 +15,7 @@ import pytest
 import remote_write
 import requests
 import yaml
-from conftest import BINARY, ENGINE_DIR, ROOT, free_port, wait_for
+from conftest import BINARY, ENGINE_DIR, ROOT, FakeKubernetes, free_port, wait_for
 
 TLS = ROOT / "tests/otlp/tls"
 
@@ -231,64 +230,19 @@ def test_the_autoscaler_of_kubernetes_is_followed(scaled):
     assert any("`maxReplicas` to 7" in text for text in advice), advice
 
 
-class Kubernetes:
-    """An API server that knows one Deployment, and whose metrics.k8s.io answers with what `answer` gives."""
-
-    def __init__(self, folder):
-        self.asked, self.answer = [], lambda: (404, "404 page not found")
-        fake = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                fake.asked.append(self.path)
-                status, body = fake.page(self.path)
-                body = (body if isinstance(body, str) else json.dumps(body)).encode()
-                self.send_response(status)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        self.kubeconfig = folder / "kubeconfig"
-        self.kubeconfig.write_text(json.dumps({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u", "namespace": "rivet"}}],
-            "clusters": [{"name": "c", "cluster": {"server": url}}],
-            "users": [{"name": "u", "user": {"token": "kube-t0ken"}}],
-        }))
-
-    def page(self, path):
-        if "/metrics.k8s.io/" in path:
-            return self.answer()
-        if "/deployments" not in path:
-            return 200, {"items": []}
-        resources = {"requests": {"cpu": "2", "memory": "2Gi"}, "limits": {"cpu": "3", "memory": "4Gi"}}
-        container = {"name": "rivet-engine", "image": "rivetdev/engine:2.3.19", "resources": resources}
-        labels = {"app": "rivet-engine"}
-        spec = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}}}
-        return 200, {"items": [{"metadata": {"name": "rivet-engine", "namespace": "rivet"}, "spec": spec}]}
-
-    def measures(self, cpu):
-        """From now on metrics-server tells that engine-0 uses so much."""
-
-        def answer():
-            now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-            usage = {"name": "rivet-engine", "usage": {"cpu": cpu, "memory": "524288Ki"}}
-            return 200, {"items": [{"metadata": {"name": "engine-0"}, "timestamp": now, "window": "15.02s", "containers": [usage]}]}
-
-        self.answer = answer
+def measured(cpu):
+    """What metrics-server answers while engine-0 uses so much."""
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    usage = {"name": "rivet-engine", "usage": {"cpu": cpu, "memory": "524288Ki"}}
+    return 200, {"items": [{"metadata": {"name": "engine-0"}, "timestamp": now, "window": "15.02s", "containers": [usage]}]}
 
 
 def test_metrics_k8s_io_is_followed_and_its_absence_said_once(scaled, tmp_path):
-    kubernetes = Kubernetes(tmp_path)
+    kubernetes = FakeKubernetes()
+    kubeconfig = kubernetes.kubeconfig(tmp_path, namespace="rivet")
     agent, _, _ = scaled(
         0.5, kubernetes=True, pod_metrics={"interval": "5s"},
-        check={"enabled": False, "kubernetes": {"kubeconfig": str(kubernetes.kubeconfig)}},
+        check={"enabled": False, "kubernetes": {"kubeconfig": str(kubeconfig)}},
     )
 
     def autoscaler():
@@ -303,7 +257,7 @@ def test_metrics_k8s_io_is_followed_and_its_absence_said_once(scaled, tmp_path):
     assert agent.own("rivetwatch_pod_metrics_readable") == 0
     assert wait_for("approximate figures", lambda: noted("approximate: usage over 2 m", 2), 60)
 
-    kubernetes.measures("3000000000n")
+    kubernetes.pod_metrics = lambda: measured("3000000000n")
     # 3 of 4 cores of both, the pending one counted as idle, are 75 %: 75 / 60 × 2 = 2.5, three.
     seen = wait_for("figures of metrics.k8s.io", lambda: noted("usage from metrics.k8s.io", 3), 60)
     assert not any("approximate" in note for note in seen["notes"]), seen
@@ -311,12 +265,12 @@ def test_metrics_k8s_io_is_followed_and_its_absence_said_once(scaled, tmp_path):
     assert agent.value("rivet:memory_limit:bytes") == 4 << 30
     assert agent.own("rivetwatch_pod_metrics_readable") == 1 and agent.own("rivetwatch_pod_metrics_pods") == 1
 
-    kubernetes.answer = lambda: (403, {"kind": "Status", "message": "pods.metrics.k8s.io is forbidden"})
+    kubernetes.pod_metrics = lambda: (403, {"kind": "Status", "message": "pods.metrics.k8s.io is forbidden"})
     wait_for("two refusals", lambda: agent.own("rivetwatch_pod_metrics_failures_total", reason="forbidden") >= 2, 60)
     log = agent.log.read_text()
     for words in ("there is no metrics-server", "metrics.k8s.io is read", "no right to list pods in namespace `rivet`"):
         assert log.count(words) == 1, (words, agent.tail())
-    assert "kube-t0ken" not in log
+    assert kubernetes.TOKEN not in log
     paths = {path.split("?")[0] for path in kubernetes.asked}
     assert paths == {
         "/apis/apps/v1/namespaces/rivet/deployments",
