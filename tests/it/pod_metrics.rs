@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use rivetwatch::capacity::hpa::HpaSpec;
-use rivetwatch::capacity::{self, Autoscaler, Facts, HpaSource, SeenAutoscaler};
+use rivetwatch::capacity::{self, Autoscaler, Facts, HpaSource, Report, SeenAutoscaler};
 use rivetwatch::checklist::probes::kubernetes::{Refused, UsageReader};
 use rivetwatch::model::{Labels, METRIC_NAME, TimestampMs, Value};
 use rivetwatch::promql::{Engine, QueryValue};
@@ -134,14 +134,17 @@ impl World {
         Batch { points, ..Batch::default() }
     }
 
-    /// What the twin says, with the autoscaler that the cluster has.
+    /// What the twin says, with an autoscaler of these metrics.
     fn autoscaler(&self, metrics: serde_json::Value) -> Autoscaler {
+        self.report(metrics).autoscalers.remove(0)
+    }
+
+    fn report(&self, metrics: serde_json::Value) -> Report {
         let spec = json!({"minReplicas": 2, "maxReplicas": 10, "metrics": metrics});
         let seen = SeenAutoscaler { namespace: "rivet-engine".into(), spec: HpaSpec::from_manifest(&spec).unwrap() };
         let facts = Facts { autoscaler: Some(seen), ..Facts::default() };
         let config = capacity::Config::default();
-        let report = capacity::evaluate(self.now, &self.store, &Engine::default(), &config, &facts, None).unwrap();
-        report.autoscalers.into_iter().next().unwrap()
+        capacity::evaluate(self.now, &self.store, &Engine::default(), &config, &facts, None).unwrap()
     }
 
     /// The values of a query now, by their labels.
@@ -216,6 +219,12 @@ async fn sidecars_count_for_a_resource_and_not_for_a_container() {
     // 80 / 40 × 2 = 4, and 90 / 40 × 2 = 4.5, five.
     assert_eq!(world.autoscaler(cpu(40)).unbounded_replicas, Some(4));
     assert_eq!(world.autoscaler(cpu_of("rivet-engine", 40)).unbounded_replicas, Some(5));
+    let used = |metrics| world.report(metrics).autoscaling[0].utilization;
+    assert_eq!(
+        (used(cpu(40)), used(cpu_of("rivet-engine", 40))),
+        (0.8, 0.9),
+        "what the object's own status would show"
+    );
     // 40 / 10 × 2: the sidecar's own.
     assert_eq!(world.autoscaler(cpu_of("rivetwatch", 10)).unbounded_replicas, Some(8));
     let missing = world.autoscaler(cpu_of("shop", 40));
