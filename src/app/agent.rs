@@ -17,6 +17,7 @@ use super::metrics::Bridge;
 use super::onward::{self, KeepAndForward};
 use super::origin::Origin;
 use super::own_series::{OwnSeries, own_instance};
+use super::pod_metrics;
 use super::reload::ReloadStats;
 use super::tasks::{Stage, Stages};
 use super::views;
@@ -129,6 +130,10 @@ impl App {
             bridge: &bridge,
         };
         let received = intake::start(intake, &mut receivers).await?;
+        if config.role != Role::Sidecar {
+            // One process asks for all pods of the installation: the one that judges.
+            pod_metrics::start(&config, &local, clock.clone(), gathered.clone(), &bridge, &mut receivers);
+        }
 
         let own = OwnSeries::new(&config, &local, bridge.clone(), &received.engine);
         let Judging { judge, notify, views, router } = match config.role {

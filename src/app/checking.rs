@@ -35,6 +35,11 @@ use crate::tsdb::Tsdb;
 
 /// The runbook that has a section for each item.
 const RUNBOOK: &str = "RivetCheckFailing";
+/// Since when items have had their status, by what this agent wrote before it was restarted.
+const STATUS_BEFORE: &str = "\
+    max by (item, status) (last_over_time(rivetwatch_check_item_bool[1h]) == 1) \
+    * on (item) group_left () \
+    max by (item) (last_over_time(rivetwatch_check_item_since_timestamp_seconds[1h]))";
 /// Time after the start before the first run, so that received data and rules are there.
 const FIRST_RUN_MS: i64 = 60_000;
 
@@ -189,7 +194,8 @@ fn grafana(url: &str, token_file: Option<&Path>) -> Known<(Url, Option<SecretStr
     Ok((url, token))
 }
 
-fn cluster(config: &Config, vantage: Vantage) -> ClusterSource {
+/// The way to Kubernetes, as the configuration and the environment have it.
+pub(super) fn cluster(config: &Config, vantage: Vantage) -> ClusterSource {
     let kubernetes = &config.check.kubernetes;
     let access = Access {
         kubeconfig: kubernetes.kubeconfig.clone(),
@@ -281,6 +287,10 @@ async fn run(
     stats: Arc<CheckStats>,
     stop: CancellationToken,
 ) {
+    match series.query(STATUS_BEFORE).await {
+        Ok(rows) => stats.resume(rows.iter().filter_map(status_before)),
+        Err(gap) => warn!(reason = gap.reason(), "since when items have had their status could not be read"),
+    }
     let interval_ms = config.check.interval.as_ms();
     let mut at = clock.now().plus_ms(FIRST_RUN_MS.min(interval_ms));
     let mut before: Option<Report> = None;
@@ -303,6 +313,13 @@ async fn run(
         before = Some(report);
         at = clock.now().plus_ms(interval_ms);
     }
+}
+
+/// An item with the status that it had before a restart, and since when.
+fn status_before(row: &Row) -> Option<(String, Status, TimestampMs)> {
+    let status = row.labels.get("status")?;
+    let status = Status::ALL.into_iter().find(|known| known.as_str() == status)?;
+    Some((row.labels.get("item")?.clone(), status, TimestampMs((row.value * 1000.0) as i64)))
 }
 
 /// Tells capacity of the engine's autoscaler. What could not be read this time is as it was.

@@ -18,6 +18,7 @@ use crate::api::{Ask, Refused, View};
 use crate::clock::{Clock, next_tick};
 use crate::model::{Alert, Labels, METRIC_NAME, MatchOp, Matcher, TimeRange, TimestampMs};
 use crate::promql::{self, Engine, QueryValue};
+use crate::receive::pod_metrics;
 use crate::rules::Rules;
 use crate::storage::{Select, SeriesData};
 use crate::tsdb::Tsdb;
@@ -109,7 +110,10 @@ impl Instances {
     fn look(&self, now: TimestampMs) {
         let range = TimeRange { from: now.plus_ms(-2 * LOOK_MS), to: TimestampMs::MAX };
         let is_data = Matcher::new(METRIC_NAME, MatchOp::NotMatches, ABOUT_INSTANCES);
-        let matchers = [is_data.expect("the pattern is a constant that the tests compile")];
+        let is_data = is_data.expect("the pattern is a constant that the tests compile");
+        // metrics.k8s.io tells of pods, and is no instance itself.
+        let of_instances = Matcher::new("job", MatchOp::NotEqual, pod_metrics::JOB);
+        let matchers = [is_data, of_instances.expect("only patterns can be wrong")];
         let present = match self.0.store.label_values("instance", &matchers, range) {
             Ok(present) => present,
             Err(error) => return warn!(%error, "the instances could not be read"),

@@ -18,6 +18,7 @@ mod metrics;
 mod onward;
 mod origin;
 mod own_series;
+mod pod_metrics;
 mod rehearse;
 mod reload;
 mod routes;

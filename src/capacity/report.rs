@@ -182,7 +182,7 @@ pub struct Autoscaling {
     pub resource: &'static str,
     /// Target utilisation of the request.
     pub target: f64,
-    /// Usage over request, all replicas together.
+    /// Usage over request, all replicas together: by metrics.k8s.io in whole percent, as the autoscaler's own status has it.
     pub utilization: f64,
     /// Replicas with both a usage and a request.
     pub replicas: u32,

@@ -58,7 +58,7 @@ impl Default for Config {
     }
 }
 
-/// The Kubernetes API, read only.
+/// The Kubernetes API, read only; `receive.pod_metrics` goes the same way.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KubernetesConfig {

@@ -87,6 +87,7 @@ pub struct ReceiveConfig {
     pub scrape: receive::scrape::Config,
     pub host: receive::host::Config,
     pub engine_api: receive::engine_api::Config,
+    pub pod_metrics: receive::pod_metrics::Config,
     pub spans: receive::spans::Config,
     pub remote_write: receive::remote_write::Config,
     /// Whether a sidecar that is asked to stop tells the gateway that its engine's instance is gone for good, so that
@@ -280,6 +281,7 @@ impl Config {
         self.receive.scrape.validate("receive.scrape", p);
         self.receive.host.validate("receive.host", p);
         self.receive.engine_api.validate("receive.engine_api", p);
+        self.receive.pod_metrics.validate("receive.pod_metrics", p);
         self.receive.spans.validate("receive.spans", p);
         self.receive.remote_write.validate("receive.remote_write", p);
         self.storage.tsdb.validate("storage", p);

@@ -101,6 +101,9 @@ pub fn engines_per_postgres(max_connections: u32, pools: u32) -> u32 {
     max_connections / (POSTGRES_CONNECTIONS_PER_ENGINE * pools.max(1))
 }
 
+/// Names of the engine's container: in the shipped manifests, and in those that people write. The signals know the same.
+pub const ENGINE_CONTAINERS: [&str; 2] = ["rivet-engine", "engine"];
+
 #[cfg(test)]
 mod tests {
     use super::*;

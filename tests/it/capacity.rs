@@ -478,6 +478,73 @@ fn pods_that_kubernetes_knows_count_as_the_autoscaler_counts_them() {
 }
 
 #[test]
+fn readings_of_metrics_k8s_io_count_with_their_own_times_and_windows() {
+    let place: Pairs<'_> = &[("namespace", "rivet")];
+    let engine = |pod| [("namespace", "rivet"), ("job", "rivet"), ("instance", pod), ("pod", pod)];
+    let running = |pod| [("namespace", "rivet"), ("pod", pod), ("phase", "Running")];
+    let container = |pod| [("namespace", "rivet"), ("pod", pod), ("container", "rivet-engine")];
+    let (engines, pods) = (["a", "b", "c"].map(engine), ["a", "b", "c"].map(running));
+    let containers = ["a", "c"].map(container);
+    let now = NOW.as_secs_f64();
+    let (long_ago, started) = (move |_: i64| now - 86_400.0, move |_: i64| now - 60.0);
+    // The clock of a recorded time runs along, one sample a minute; `a` was measured just now.
+    let measured = |ago: f64| move |minute: i64| now - 60.0 * (10 - minute) as f64 - ago;
+    let wanted = |ago: f64| {
+        let mut series: Vec<Series<'_>> = Vec::new();
+        for (engine, pod) in engines.iter().zip(&pods) {
+            // What the signals say is nothing to go by.
+            series.push(("rivet:cpu_usage:cores", engine, &|_| 0.01));
+            series.push(("rivet:engine_pod_phase:info", pod, &|_| 1.0));
+            series.push(("rivet:engine_pod_ready:bool", &pod[..2], &|_| 1.0));
+            let since: &dyn Fn(i64) -> f64 = if pod[1].1 == "c" { &started } else { &long_ago };
+            series.push(("rivet:engine_pod_start_time:seconds", &pod[..2], since));
+            series.push(("rivet:engine_pod_ready_time:seconds", &pod[..2], since));
+        }
+        let (of_a, of_c) = (measured(5.0), measured(ago));
+        let times: [(Pairs<'_>, &dyn Fn(i64) -> f64); 2] = [(&pods[0][..2], &of_a), (&pods[2][..2], &of_c)];
+        for (container, (pod, time)) in containers.iter().zip(times) {
+            series.push(("rivet:engine_container_cpu_usage:cores", container, &|_| 1.8));
+            series.push(("rivet:engine_container_cpu_request:cores", container, &|_| 2.0));
+            series.push(("rivet:engine_pod_usage_time:seconds", pod, time));
+            series.push(("rivet:engine_pod_usage_window:seconds", pod, &|_| 15.0));
+        }
+        series.push(("rivet:autoscaler_replicas:count", place, &|_| 3.0));
+        series.push(("rivet:autoscaler_replicas_limit:count", place, &|_| 20.0));
+        series.push(("rivet:cpu_target:ratio", place, &|_| 0.2));
+        let report = report(&store(&series, 10), "{}", None);
+        let autoscaler = &report.autoscalers[0];
+        assert_eq!(autoscaler.notes[0], "usage from metrics.k8s.io", "{:?}", autoscaler.notes);
+        assert!(!autoscaler.notes.iter().any(|n| n.contains("approximate")), "{:?}", autoscaler.notes);
+        autoscaler.unbounded_replicas
+    };
+    // Ready for a minute, a pod that starts counts once a whole window lies after that: 44 s ago, and not 46 s ago. `b` has
+    // the request of the others and no reading, so that it is idle on the way up.
+    // 1.8 of 6 cores are 30 %; 30 / 20 × 3 = 4.5, five. With both measured 3.6 of 6 are 60 %, nine.
+    assert_eq!((wanted(46.0), wanted(44.0)), (Some(5), Some(9)));
+}
+
+#[test]
+fn a_container_metric_has_the_engine_by_the_name_of_the_object() {
+    let engine: Pairs<'_> = &[("namespace", "rivet"), ("job", "rivet"), ("instance", "a")];
+    let store =
+        store(&[("rivet:cpu_usage:cores", engine, &|_| 1.5), ("rivet:cpu_request:cores", engine, &|_| 2.0)], 10);
+    let of = |container: &str| {
+        let metric = serde_json::json!({"type": "ContainerResource", "containerResource": {"name": "cpu",
+            "container": container, "target": {"type": "Utilization", "averageUtilization": 25}}});
+        let spec = serde_json::json!({"minReplicas": 1, "maxReplicas": 9, "metrics": [metric]});
+        let spec = HpaSpec::from_manifest(&spec).unwrap();
+        let autoscaler = Some(SeenAutoscaler { namespace: "rivet".into(), spec });
+        let report = report_of(&store, "{}", Facts { autoscaler, ..Facts::default() }, None);
+        (report.autoscalers[0].unbounded_replicas, report.autoscalers[0].notes.join("; "))
+    };
+    // 75 / 25 × 1.
+    assert_eq!((of("rivet-engine").0, of("engine").0), (Some(3), Some(3)));
+    let (wanted, notes) = of("logger");
+    assert_eq!(wanted, None);
+    assert!(notes.contains("cpu of container logger is not seen without metrics.k8s.io"), "{notes}");
+}
+
+#[test]
 fn behaviour_comes_from_the_configuration_and_bounds_from_kubernetes() {
     let place: Pairs<'_> = &[("namespace", "rivet")];
     let engine: Pairs<'_> = &[("namespace", "rivet"), ("job", "rivet"), ("instance", "a")];

@@ -6,9 +6,9 @@ use std::path::Path;
 use proptest::prelude::*;
 use rivetwatch::capacity::hpa::{
     Condition, Container, Controller, HpaSpec, Inputs, MetricSpec, Phase, Pod, PodReading, Reading, Reason, Requests,
-    Resource, Source, Status, Twin, milli,
+    Resource, Source, Status, Twin,
 };
-use rivetwatch::model::{TimestampMs, parse_duration_ms};
+use rivetwatch::model::{TimestampMs, milli_quantity as milli, parse_duration_ms};
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -167,7 +167,9 @@ fn signals_behind(expr: &str, recorded: &BTreeMap<String, String>) -> BTreeSet<S
     while let Some(text) = waiting.pop() {
         let expr = promql::parse(&text).unwrap();
         let names = selectors(&expr).filter_map(|s| s.name.clone());
-        for name in names.filter(|n| n.starts_with("rivet:") && n != "rivet:threshold") {
+        let is_shown =
+            |n: &String| (n.starts_with("rivet:") && n != "rivet:threshold") || n.starts_with("rivetwatch_check_");
+        for name in names.filter(is_shown) {
             if found.insert(name.clone()) {
                 waiting.extend(recorded.get(&name).cloned());
             }

@@ -106,7 +106,9 @@ fn free_text_labels_are_summed_away_and_installations_are_kept_apart() {
             // What Kubernetes, Postgres and the agent count belongs to a namespace, a pod or the agent, not to an engine's job.
             let has_no_job = selectors(node).all(|s| {
                 let name = s.name.as_deref().unwrap_or_default();
-                ["kube_", "container_", "kubelet_", "pg_", "rivetwatch_"].iter().any(|source| name.starts_with(source))
+                ["kube_", "k8s_", "container_", "kubelet_", "pg_", "rivetwatch_"]
+                    .iter()
+                    .any(|source| name.starts_with(source))
             });
             let kept = by.contains("cluster") && by.contains("namespace") && (by.contains("job") || has_no_job);
             assert!(is_constant || kept, "{rule}: by {by:?}");

@@ -23,18 +23,23 @@ use tokio::net::TcpListener;
 
 use crate::checklist::{NOW, shipped_folder};
 
+/// What the fake calls the pods of metrics.k8s.io.
+pub const POD_METRICS: &str = "podmetrics";
+
 /// A cluster: objects by kind, kinds that are forbidden, and what was asked.
 #[derive(Clone, Default)]
-struct Fake {
+pub struct Fake {
     objects: Arc<Mutex<BTreeMap<&'static str, Vec<Value>>>>,
-    forbidden: Arc<Mutex<Vec<&'static str>>>,
-    hangs: Arc<Mutex<bool>>,
-    asked: Arc<Mutex<Vec<String>>>,
+    pub forbidden: Arc<Mutex<Vec<&'static str>>>,
+    pub hangs: Arc<Mutex<bool>>,
+    /// What metrics.k8s.io answers instead of a list: status and body.
+    pub broken_metrics: Arc<Mutex<Option<(StatusCode, String)>>>,
+    pub asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Fake {
     /// The shipped manifests, running: two ready pods on two hosts.
-    fn shipped() -> Self {
+    pub fn shipped() -> Self {
         let fake = Self::default();
         let objects = manifests::read(&shipped_folder(), None, None).unwrap();
         let items = |list: &rivetwatch::checklist::known::Known<rivetwatch::checklist::known::Listed<Value>>| {
@@ -60,11 +65,11 @@ impl Fake {
         fake
     }
 
-    fn change(&self, kind: &'static str, change: impl FnOnce(&mut Vec<Value>)) {
+    pub fn change(&self, kind: &'static str, change: impl FnOnce(&mut Vec<Value>)) {
         change(self.objects.lock().entry(kind).or_default());
     }
 
-    async fn serve(&self) -> SocketAddr {
+    pub async fn serve(&self) -> SocketAddr {
         let router = Router::new().fallback(answer).with_state(self.clone());
         let router = Router::new()
             .route("/api/v1/namespaces/{namespace}/{kind}", axum::routing::any(list))
@@ -83,15 +88,7 @@ impl Fake {
 
     async fn read_within(&self, timeout: Duration, objects_max: usize) -> Evidence {
         let kubeconfig = kubeconfig(self.serve().await);
-        let access = Access {
-            kubeconfig: Some(kubeconfig.path().to_owned()),
-            context: None,
-            namespace: None,
-            engine: None,
-            may_infer: false,
-            timeout,
-            objects_max,
-        };
+        let access = access(&kubeconfig, timeout, objects_max);
         let mut evidence = Evidence::nothing(NOW, Told::default());
         evidence.cluster = kubernetes::read(&access).await.map(Cluster::read);
         evidence.settings = EngineSettings::of(&unknown("no file was given"), &evidence.cluster);
@@ -99,7 +96,20 @@ impl Fake {
     }
 }
 
-fn kubeconfig(address: SocketAddr) -> tempfile::NamedTempFile {
+/// The way to a fake.
+pub fn access(kubeconfig: &tempfile::NamedTempFile, timeout: Duration, objects_max: usize) -> Access {
+    Access {
+        kubeconfig: Some(kubeconfig.path().to_owned()),
+        context: None,
+        namespace: None,
+        engine: None,
+        may_infer: false,
+        timeout,
+        objects_max,
+    }
+}
+
+pub fn kubeconfig(address: SocketAddr) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: test\ncontexts: [{{name: test, context: {{cluster: c, user: u, \
@@ -136,11 +146,12 @@ async fn list(
 
 async fn list_of_group(
     fake: State<Fake>,
-    Path((_, _, namespace, kind)): Path<(String, String, String, String)>,
+    Path((group, _, namespace, kind)): Path<(String, String, String, String)>,
     query: Query<BTreeMap<String, String>>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
+    let kind = if group == "metrics.k8s.io" { POD_METRICS.to_owned() } else { kind };
     page(&fake, &namespace, &kind, &query, &method, &headers).await
 }
 
@@ -168,6 +179,9 @@ async fn page(
         return (StatusCode::FORBIDDEN, Json(json!({"kind": "Status", "code": 403, "message": message})))
             .into_response();
     }
+    if let Some((status, body)) = fake.broken_metrics.lock().clone().filter(|_| kind == POD_METRICS) {
+        return (status, body).into_response();
+    }
     let selector = query.get("labelSelector").cloned().unwrap_or_default();
     let picks = |object: &&Value| {
         selector.split(',').filter(|pair| !pair.is_empty()).all(|pair| {
@@ -177,6 +191,10 @@ async fn page(
     };
     let objects = fake.objects.lock();
     let all: Vec<Value> = objects.get(kind).into_iter().flatten().filter(picks).cloned().collect();
+    if kind == POD_METRICS {
+        // metrics-server knows no pages.
+        return Json(json!({"kind": "PodMetricsList", "metadata": {}, "items": all})).into_response();
+    }
     let from: usize = query.get("continue").and_then(|c| c.parse().ok()).unwrap_or(0);
     let limit: usize = query["limit"].parse().unwrap();
     let items: Vec<Value> = all.iter().skip(from).take(limit).cloned().map(bare).collect();
@@ -304,15 +322,7 @@ async fn an_api_that_hangs_is_away_or_does_not_know_us_is_unknown() {
 
     let nobody = { TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap() };
     let file = kubeconfig(nobody);
-    let mut access = Access {
-        kubeconfig: Some(file.path().to_owned()),
-        context: None,
-        namespace: None,
-        engine: None,
-        may_infer: false,
-        timeout: Duration::from_secs(5),
-        objects_max: 1_000,
-    };
+    let mut access = access(&file, Duration::from_secs(5), 1_000);
     let objects = kubernetes::read(&access).await.unwrap();
     assert!(objects.deployments.unwrap_err().reason().contains("cannot be reached"));
     access.kubeconfig = Some("/nowhere/kubeconfig".into());

@@ -201,8 +201,9 @@ fn units_are_grafanas() {
     }
 }
 
-/// Series that are fed in as they are: by Prometheus itself, or by the agent from its configuration and capacity report.
-const FED_IN: [&str; 13] = [
+/// Series that are fed in as they are: by Prometheus itself, or by the agent from its configuration, its capacity report and
+/// its checklist.
+const FED_IN: [&str; 17] = [
     "ALERTS",
     "rivet_config_actor_host_rate_limit",
     "rivet:headroom:ratio",
@@ -216,6 +217,10 @@ const FED_IN: [&str; 13] = [
     "rivet:capacity:cpu_forecast:cores",
     "rivet:capacity:used:max",
     "rivet:capacity:limit:min",
+    "rivetwatch_check_item_bool",
+    "rivetwatch_check_item_since_timestamp_seconds",
+    "rivetwatch_check_last_run_timestamp_seconds",
+    "rivetwatch_check_duration_seconds",
 ];
 
 #[test]

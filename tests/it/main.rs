@@ -33,6 +33,8 @@ mod otlp_doors;
 mod otlp_golden;
 mod otlp_replay;
 mod page;
+#[cfg(feature = "kubernetes")]
+mod pod_metrics;
 mod prometheus_api;
 mod prometheus_cancel;
 mod prometheus_limits;

@@ -13,9 +13,11 @@ import time
 
 import pytest
 import requests
+import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("RIVETWATCH_BINARY", ROOT / "target/release/rivetwatch"))
+SHIPPED = ROOT / "tests/checklist/shipped"
 ENGINE_DIR = ROOT / "target/peers/engine"
 ENGINE = ENGINE_DIR / "node_modules/@rivetkit/engine-cli-linux-x64-musl/rivet-engine"
 
@@ -126,6 +128,59 @@ class Agent(Process):
             if series.split("{")[0] == name and all(f'{k}="{v}"' in series for k, v in labels.items()):
                 total += float(value)
         return total
+
+
+class FakeKubernetes:
+    """Lists the shipped objects as an API server does, whatever the namespace; `forbidden` kinds are refused.
+
+    `pod_metrics` answers metrics.k8s.io with a status and a body; the default is a cluster without metrics-server."""
+
+    KINDS = {
+        "deployments": "Deployment", "statefulsets": "StatefulSet", "services": "Service", "ingresses": "Ingress", "configmaps": "ConfigMap",
+        "horizontalpodautoscalers": "HorizontalPodAutoscaler", "poddisruptionbudgets": "PodDisruptionBudget", "pods": "Pod",
+    }
+    TOKEN = "kube-t0ken"
+
+    def __init__(self, forbidden=()):
+        self.objects = [d for path in SHIPPED.glob("*.yaml") for d in yaml.safe_load_all(path.read_text())]
+        self.forbidden, self.asked = forbidden, []
+        self.pod_metrics = lambda: (404, {"kind": "Status", "code": 404})
+        fake = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                fake.asked.append(self.path)
+                status, body = fake.page(self.path.split("?")[0])
+                data = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def page(self, path):
+        if path.startswith("/apis/metrics.k8s.io/"):
+            return self.pod_metrics()
+        kind = path.rsplit("/", 1)[1]
+        if kind in self.forbidden:
+            return 403, {"kind": "Status", "code": 403, "message": "forbidden"}
+        return 200, {"kind": "List", "metadata": {}, "items": [o for o in self.objects if o["kind"] == self.KINDS.get(kind)]}
+
+    def kubeconfig(self, folder, **context):
+        path = folder / "kubeconfig"
+        path.write_text(json.dumps({
+            "apiVersion": "v1", "kind": "Config", "current-context": "t", "users": [{"name": "u", "user": {"token": self.TOKEN}}],
+            "clusters": [{"name": "c", "cluster": {"server": self.url}}],
+            "contexts": [{"name": "t", "context": {"cluster": "c", "user": "u", **context}}],
+        }))
+        return path
 
 
 class FakeHttp:

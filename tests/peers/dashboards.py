@@ -2,7 +2,7 @@
 
 Usage: dashboards.py URL FOLDER
 Waits until each has given data, for at most two minutes; exits 1 with those that are refused or stay empty. What only the
-agent works out (headroom) has no series on a Prometheus: of it the query itself is tried.
+agent works out (headroom, the checklist) has no series on a Prometheus: of it the query itself is tried.
 """
 
 import json
@@ -14,7 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-OF_THE_AGENT = re.compile(r"rivet:(headroom|capacity):")
+OF_THE_AGENT = re.compile(r"rivet:(headroom|capacity):|rivetwatch_check_")
 VARIABLES = {"$cluster": ".*", "$job": ".+", "$instance": ".+"}
 
 

@@ -1,5 +1,6 @@
 """Capacity as others use it: KEDA's contract by a generated gRPC client, manifests by Kubernetes' own schemas, the table."""
 
+import datetime
 import importlib
 import json
 import pathlib
@@ -9,10 +10,12 @@ import threading
 import time
 
 import grpc
+import jsonschema
 import pytest
 import remote_write
 import requests
-from conftest import BINARY, ROOT, free_port, wait_for
+import yaml
+from conftest import BINARY, ENGINE_DIR, ROOT, FakeKubernetes, free_port, wait_for
 
 TLS = ROOT / "tests/otlp/tls"
 
@@ -95,7 +98,7 @@ def scaled(agent):
     """`scaled(cores, **scaler)`: an agent with one engine and an external scaler; gives it, the engine and the address."""
     engines = []
 
-    def make(cores, kubernetes=False, **scaler):
+    def make(cores, kubernetes=False, pod_metrics=None, check=None, **scaler):
         address = f"127.0.0.1:{free_port()}"
         a = agent(
             api={"listen": f"127.0.0.1:{free_port()}", "external_scaler": {"listen": address, "stale_after": "15s", **scaler}},
@@ -105,7 +108,9 @@ def scaled(agent):
                 "engine_api": {"enabled": False},
                 "host": {"enabled": False},
                 "remote_write": {"enabled": True},
+                "pod_metrics": pod_metrics or {},
             },
+            check=check or {},
             rules={"interval": "1s"},
             engine={"backend": "postgres"},
             capacity={"postgres": {"max_connections": 500, "pubsub": False}},
@@ -225,6 +230,55 @@ def test_the_autoscaler_of_kubernetes_is_followed(scaled):
     assert any("`maxReplicas` to 7" in text for text in advice), advice
 
 
+def measured(cpu):
+    """What metrics-server answers while engine-0 uses so much."""
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    usage = {"name": "rivet-engine", "usage": {"cpu": cpu, "memory": "524288Ki"}}
+    return 200, {"items": [{"metadata": {"name": "engine-0"}, "timestamp": now, "window": "15.02s", "containers": [usage]}]}
+
+
+def test_metrics_k8s_io_is_followed_and_its_absence_said_once(scaled, tmp_path):
+    kubernetes = FakeKubernetes()
+    kubeconfig = kubernetes.kubeconfig(tmp_path, namespace="rivet")
+    agent, _, _ = scaled(
+        0.5, kubernetes=True, pod_metrics={"interval": "5s"},
+        check={"enabled": False, "kubernetes": {"kubeconfig": str(kubeconfig)}},
+    )
+
+    def autoscaler():
+        found = requests.get(f"{agent.url}/api/v1/capacity", timeout=30).json()["data"]["autoscalers"]
+        return found[0] if found and found[0]["replicas"] == 2 else None
+
+    def noted(word, wanted):
+        found = autoscaler()
+        return found if found and any(word in note for note in found["notes"]) and found["wanted_replicas"] == wanted else None
+
+    wait_for("two failures", lambda: agent.own("rivetwatch_pod_metrics_failures_total", reason="absent") >= 2, 60)
+    assert agent.own("rivetwatch_pod_metrics_readable") == 0
+    assert wait_for("approximate figures", lambda: noted("approximate: usage over 2 m", 2), 60)
+
+    kubernetes.pod_metrics = lambda: measured("3000000000n")
+    # 3 of 4 cores of both, the pending one counted as idle, are 75 %: 75 / 60 × 2 = 2.5, three.
+    seen = wait_for("figures of metrics.k8s.io", lambda: noted("usage from metrics.k8s.io", 3), 60)
+    assert not any("approximate" in note for note in seen["notes"]), seen
+    assert agent.value("rivet:cpu_usage:cores") == 3
+    assert agent.value("rivet:memory_limit:bytes") == 4 << 30
+    assert agent.own("rivetwatch_pod_metrics_readable") == 1 and agent.own("rivetwatch_pod_metrics_pods") == 1
+
+    kubernetes.pod_metrics = lambda: (403, {"kind": "Status", "message": "pods.metrics.k8s.io is forbidden"})
+    wait_for("two refusals", lambda: agent.own("rivetwatch_pod_metrics_failures_total", reason="forbidden") >= 2, 60)
+    log = agent.log.read_text()
+    for words in ("there is no metrics-server", "metrics.k8s.io is read", "no right to list pods in namespace `rivet`"):
+        assert log.count(words) == 1, (words, agent.tail())
+    assert kubernetes.TOKEN not in log
+    paths = {path.split("?")[0] for path in kubernetes.asked}
+    assert paths == {
+        "/apis/apps/v1/namespaces/rivet/deployments",
+        "/apis/apps/v1/namespaces/rivet/statefulsets",
+        "/apis/metrics.k8s.io/v1beta1/namespaces/rivet/pods",
+    }, "least privilege"
+
+
 @pytest.mark.parametrize("version", ["1.30", "1.33", "1.37"])
 def test_the_exported_autoscaler_passes_kubernetes_schemas(tmp_path, version):
     manifest = tmp_path / "hpa.yaml"
@@ -236,3 +290,59 @@ def test_the_exported_autoscaler_passes_kubernetes_schemas(tmp_path, version):
     broken = tmp_path / "broken.yaml"
     broken.write_text(manifest.read_text().replace("maxReplicas: 7", "maxReplica: 7"))
     assert subprocess.run([*validate[:-1], broken], capture_output=True).returncode != 0, "the validator validates"
+
+
+KEDA_TYPES = ENGINE_DIR / "node_modules/@kubernetes-models/keda"
+# A mistake in the exported object, and what finds it: KEDA's own types, or the closed schema, since the API server drops what
+# it does not know.
+SCALED_OBJECT_MISTAKES = [
+    ("maxReplicaCount: 7", "maxReplicas: 7", "closed"),
+    ("maxReplicaCount: 7", 'maxReplicaCount: "7"', "both"),
+    ("metricType: Value", "metricType: Utilization", "closed"),
+    ("scalerAddress:", "address:", "closed"),
+    ('value: "70"', "value: 70", "both"),
+    ("periodSeconds: 600", "periodSeconds: 3600", "closed"),
+    ("stabilizationWindowSeconds", "stabilisationWindowSeconds", "closed"),
+    ("  triggers:", "  trigger:", "both"),
+    ("kind: ScaledObject", "kind: ScaledJob", "both"),
+]
+
+
+def exported_scaled_object(*more):
+    export = [BINARY, "capacity", "export", "keda", "--max", "7", "--namespace", "rivet-engine", *more]
+    return subprocess.run(export, capture_output=True, text=True, check=True).stdout
+
+
+def closed_schema_of_scaled_objects():
+    schema = json.loads(pathlib.Path(__file__).with_name("scaledobject.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize(
+    "more", [(), ("--target-kind", "StatefulSet", "--scaler-token-env", "TOKEN", "--scaler-authentication", "rivetwatch")]
+)
+def test_the_exported_scaled_object_has_only_what_keda_knows(more):
+    validator = closed_schema_of_scaled_objects()
+    errors = [f"{e.json_path}: {e.message}" for e in validator.iter_errors(yaml.safe_load(exported_scaled_object(*more)))]
+    assert not errors, errors
+
+
+def test_the_closed_schema_of_scaled_objects_finds_mistakes():
+    validator, text = closed_schema_of_scaled_objects(), exported_scaled_object()
+    for right, wrong, _ in SCALED_OBJECT_MISTAKES:
+        assert right in text
+        assert not validator.is_valid(yaml.safe_load(text.replace(right, wrong))), wrong
+
+
+@pytest.mark.skipif(not KEDA_TYPES.exists(), reason="KEDA's types are not installed")
+def test_kedas_own_types_accept_the_exported_scaled_object():
+    def validate(text):
+        return subprocess.run(["node", "scaledobject.mjs"], cwd=ENGINE_DIR, input=text, capture_output=True, text=True)
+
+    text = exported_scaled_object("--scaler-authentication", "rivetwatch")
+    done = validate(text)
+    assert done.returncode == 0 and done.stdout == "1\n", done.stderr
+    for right, wrong, by in SCALED_OBJECT_MISTAKES:
+        if by == "both":
+            assert "ValidationError" in validate(text.replace(right, wrong)).stderr, wrong

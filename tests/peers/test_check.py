@@ -21,10 +21,9 @@ import jsonschema
 import pytest
 import requests
 import yaml
-from conftest import BINARY, ENGINE, ENGINE_DIR, ROOT, Process, free_port, wait_for
+from conftest import BINARY, ENGINE, ENGINE_DIR, ROOT, SHIPPED, FakeKubernetes, Process, free_port, wait_for
 
 TOKEN = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-SHIPPED = ROOT / "tests/checklist/shipped"
 NEEDS_ENGINE = pytest.mark.skipif(not ENGINE.exists(), reason="the engine's package is not installed")
 NEEDS_KUBECTL = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
 
@@ -587,49 +586,6 @@ def test_watch_shows_what_changed(start, tmp_path):
     assert log.read_text().count('"result"') == 2, "what did not change is not shown again"
 
 
-class FakeKubernetes:
-    """Lists the shipped objects as an API server does; `forbidden` kinds are refused."""
-
-    KINDS = {
-        "deployments": "Deployment", "statefulsets": "StatefulSet", "services": "Service", "ingresses": "Ingress", "configmaps": "ConfigMap",
-        "horizontalpodautoscalers": "HorizontalPodAutoscaler", "poddisruptionbudgets": "PodDisruptionBudget", "pods": "Pod",
-    }
-
-    def __init__(self, forbidden=()):
-        objects = [d for path in SHIPPED.glob("*.yaml") for d in yaml.safe_load_all(path.read_text())]
-        asked = self.asked = []
-        kinds = self.KINDS
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                asked.append(self.path)
-                kind = self.path.split("?")[0].rsplit("/", 1)[1]
-                status, body = 200, {"kind": "List", "metadata": {}, "items": [o for o in objects if o["kind"] == kinds.get(kind)]}
-                if kind in forbidden:
-                    status, body = 403, {"kind": "Status", "code": 403, "message": "forbidden"}
-                data = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *args):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def kubeconfig(self, folder):
-        path = folder / "kubeconfig"
-        path.write_text(json.dumps({
-            "apiVersion": "v1", "kind": "Config", "current-context": "t", "users": [{"name": "u", "user": {}}],
-            "clusters": [{"name": "c", "cluster": {"server": self.url}}], "contexts": [{"name": "t", "context": {"cluster": "c", "user": "u"}}],
-        }))
-        return path
-
-
 def test_a_kubeconfig_leads_to_the_cluster(tmp_path):
     api = FakeKubernetes()
     config = {"receive": {"engine_api": {"enabled": False}}}
@@ -663,6 +619,23 @@ def test_a_running_agent_goes_through_the_checklist(agent, pagerduty, tmp_path):
     assert list(findings("--agent", a.url, "--only", "monitoring")) == [i for i, f in seen.items() if f["category"] == "monitoring"]
     assert a.own("rivetwatch_check_item_bool", item="metrics-arriving", status="fail") == 1
     assert a.own("rivetwatch_check_item_bool", item="metrics-arriving", status="pass") == 0
+    # What the dashboard shows: how old each status is, and how many there are.
+    board = json.loads((ROOT / "dashboards/rivetwatch-checklist.json").read_text())
+    panels = {p["title"]: p for row in board["panels"] for p in [row, *(row.get("panels") or [])]}
+
+    def drawn(title):
+        expr = panels[title]["targets"][0]["expr"]
+        for name, value in {"$cluster": ".*", "$job": ".+", "$instance": ".+"}.items():
+            expr = expr.replace(f'"{name}"', f'"{value}"')
+        return a.query(expr)
+
+    table = wait_for("the table of open items", lambda: drawn("Items that are not met, not seen or attested"))
+    shown = {row["metric"]["item"]: row["metric"]["status"] for row in table}
+    assert shown == {item: f["status"] for item, f in seen.items() if f["status"] in ("fail", "warn", "unknown", "attested")}
+    assert all(0 <= float(row["value"][1]) < 120 for row in table), table
+    assert len(drawn("Every item")) == len(seen)
+    for title, status in (("Not met", "fail"), ("Not seen", "unknown"), ("Attested", "attested"), ("Met", "pass")):
+        assert float(drawn(title)[0]["value"][1]) == sum(f["status"] == status for f in seen.values()), title
     firing = wait_for("the alert", lambda: [x for x in a.alerts() if x["labels"]["alertname"] == "RivetCheckFailing" and x["state"] == "firing"], 60)
     assert "metrics-arriving" in {x["labels"]["item"] for x in firing}, firing
     assert pagerduty.events() == [], "a checklist wakes nobody"

@@ -104,6 +104,7 @@ impl Demo {
                 "spans": {"sampler_ratio": 1.0},
                 "host": {"enabled": false},
                 "engine_api": {"enabled": false},
+                "pod_metrics": {"enabled": false},
             },
             // Simulated engines have no doors to try.
             "check": {"enabled": false},

@@ -7,8 +7,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::quantity::milli;
 use super::spec::{Behavior, HpaSpec, MetricSpec, Policy, PolicyKind, Resource, ScalingRules, Select, Source, Target};
+use crate::model::milli_quantity as milli;
 
 /// Why an object is no autoscaler that Kubernetes would take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,14 +7,12 @@
 
 mod manifest;
 mod pods;
-mod quantity;
 mod rates;
 mod spec;
 mod twin;
 
 pub use manifest::SpecError;
 pub use pods::{Condition, Container, Inputs, Phase, Pod, PodReading, Proposal, Reading, Requests, Status};
-pub use quantity::milli;
 pub use spec::{
     Behavior, Controller, HpaSpec, MAX_UNKNOWN, MetricSpec, Policy, PolicyKind, Resource, ScalingRules, Select, Source,
     Target,

@@ -2,20 +2,23 @@
 //!
 //! In:  usage, requests and pods as signals.   Out: what the autoscaler sets now.
 //! Always: nothing is kept between reports, so a restart of the agent changes nothing.
-//! Limits: usage is a rate over two minutes and not metrics.k8s.io's, and pods without kube-state-metrics count as ready:
-//! the result is approximate, and says so. [`POD_STEPS_MAX`] bounds the work; beyond it syncs are further apart.
+//! Limits: where metrics.k8s.io tells nothing, usage is the engine's alone, by the signals over two minutes, and pods without
+//! kube-state-metrics count as ready: the result is approximate then, and says so. [`POD_STEPS_MAX`] bounds the work;
+//! beyond it syncs are further apart.
 
 use std::collections::BTreeMap;
 
 use super::effective::Effective;
+use super::served::Served;
 use crate::capacity::CapacityError;
 use crate::capacity::hpa::{
-    Condition, Container, Controller, Inputs, MetricSpec, Phase, Pod, PodReading, Reading, Recommendation, Requests,
-    Resource, Source, Status, Twin,
+    Condition, Container, Controller, HpaSpec, Inputs, MetricSpec, Phase, Pod, PodReading, Reading, Recommendation,
+    Requests, Resource, Source, Status, Twin,
 };
 use crate::capacity::reader::Reader;
 use crate::capacity::world::Installation;
 use crate::model::{Labels, Matcher, Sample, TimestampMs};
+use crate::rivet::limits::ENGINE_CONTAINERS;
 
 /// Pods times syncs that are replayed at most.
 const POD_STEPS_MAX: i64 = 200_000;
@@ -30,10 +33,12 @@ pub struct Live {
     pub recommendation: Recommendation,
     /// Pods and their readiness are Kubernetes' own.
     pub knows_pods: bool,
+    /// Usage at the last sync is that of metrics.k8s.io.
+    pub is_served: bool,
 }
 
 /// One signal's values: by pod, then by time.
-type ByPod = BTreeMap<String, BTreeMap<i64, f64>>;
+pub(super) type ByPod = BTreeMap<String, BTreeMap<i64, f64>>;
 
 /// Replays the last minutes of `installation`.
 ///
@@ -47,8 +52,8 @@ pub fn replay(
 ) -> Result<Option<Live>, CapacityError> {
     let (from, step_ms) = window(reader.now, installation.engines.len() as i64, effective, controller);
     let replay = Replay { reader, labels: &installation.labels, from, step_ms };
-    let seen = Seen::read(&replay)?;
-    if seen.cpu.is_empty() && seen.memory.is_empty() {
+    let seen = Seen::read(&replay, &effective.spec)?;
+    if seen.cpu.is_empty() && seen.memory.is_empty() && seen.served.is_empty() {
         return Ok(None);
     }
     let mut twin = Twin::new(effective.spec.clone(), *controller);
@@ -70,7 +75,8 @@ pub fn replay(
         now = now.plus_ms(step_ms);
     }
     let knows_pods = !seen.phases.is_empty();
-    Ok(last.map(|recommendation| Live { recommendation, knows_pods }))
+    let is_served = seen.is_served(reader.now);
+    Ok(last.map(|recommendation| Live { recommendation, knows_pods, is_served }))
 }
 
 /// Where the replay begins, and how far its syncs are apart; it ends just now.
@@ -89,7 +95,7 @@ fn window(now: TimestampMs, engines: i64, effective: &Effective, controller: &Co
     (now.plus_ms(-(reach / step_ms) * step_ms), step_ms)
 }
 
-struct Replay<'a> {
+pub(super) struct Replay<'a> {
     reader: &'a Reader<'a>,
     labels: &'a Labels,
     from: TimestampMs,
@@ -102,7 +108,7 @@ impl Replay<'_> {
         names.iter().map(of).collect::<Vec<_>>().join(",")
     }
 
-    fn series(&self, signal: &str, names: &[&str]) -> Result<Vec<(Labels, Vec<Sample>)>, CapacityError> {
+    pub fn series(&self, signal: &str, names: &[&str]) -> Result<Vec<(Labels, Vec<Sample>)>, CapacityError> {
         let query = format!("{signal}{{{}}}", self.matchers(names));
         self.reader.range(&query, self.from, self.reader.now, self.step_ms)
     }
@@ -114,7 +120,7 @@ impl Replay<'_> {
     }
 
     /// A signal of pods.
-    fn of_pods(&self, signal: &str) -> Result<ByPod, CapacityError> {
+    pub fn of_pods(&self, signal: &str) -> Result<ByPod, CapacityError> {
         Ok(collect(self.series(signal, &["cluster", "namespace"])?, |labels| labels.get("pod")))
     }
 }
@@ -128,7 +134,7 @@ fn collect(series: Vec<(Labels, Vec<Sample>)>, name: fn(&Labels) -> Option<&str>
     out
 }
 
-fn at(values: &ByPod, pod: &str, now: TimestampMs) -> Option<f64> {
+pub(super) fn at(values: &ByPod, pod: &str, now: TimestampMs) -> Option<f64> {
     values.get(pod)?.get(&now.0).copied()
 }
 
@@ -146,12 +152,15 @@ struct Seen {
     start_time: ByPod,
     deleted: ByPod,
     replicas: BTreeMap<i64, f64>,
+    served: Served,
+    /// Name of the engine's container: that of the object's metrics, where they name it.
+    engine: String,
     /// When the replay begins.
     from: TimestampMs,
 }
 
 impl Seen {
-    fn read(replay: &Replay<'_>) -> Result<Self, CapacityError> {
+    fn read(replay: &Replay<'_>, spec: &HpaSpec) -> Result<Self, CapacityError> {
         let mut phases: BTreeMap<String, BTreeMap<i64, Phase>> = BTreeMap::new();
         for (labels, samples) in replay.series("rivet:engine_pod_phase:info", &["cluster", "namespace"])? {
             let phase = match labels.get("phase") {
@@ -178,24 +187,34 @@ impl Seen {
             start_time: replay.of_pods("rivet:engine_pod_start_time:seconds")?,
             deleted: replay.of_pods("rivet:engine_pod_deleted:bool")?,
             replicas,
+            served: Served::read(replay)?,
+            engine: engine_container(spec),
             from: replay.from,
         })
     }
 
-    /// The pods at one sync: Kubernetes' own, else the engines that are seen, which count as ready since they are.
+    /// Whether the usage of a sync is that of metrics.k8s.io.
+    fn is_served(&self, now: TimestampMs) -> bool {
+        self.served.is_told(now)
+    }
+
+    /// The pods at one sync: Kubernetes' own, else those that are measured or seen, which count as ready since they are.
     fn pods(&self, now: TimestampMs, step_ms: i64) -> Vec<Pod> {
         let of_kubernetes: Vec<(&String, Phase)> =
             self.phases.iter().filter_map(|(pod, by_time)| by_time.get(&now.0).map(|phase| (pod, *phase))).collect();
         if !of_kubernetes.is_empty() {
             return of_kubernetes.into_iter().map(|(name, phase)| self.pod(name, phase, now)).collect();
         }
-        let mut names: Vec<&String> = [&self.up, &self.cpu, &self.memory]
-            .into_iter()
-            .flat_map(|values| values.iter().filter(|(_, by_time)| by_time.get(&now.0).is_some_and(|v| *v >= 0.0)))
-            .map(|(name, _)| name)
-            .collect();
-        names.sort();
-        names.dedup();
+        let mut names: Vec<&String> = self.served.pods(now).collect();
+        if names.is_empty() {
+            names = [&self.up, &self.cpu, &self.memory]
+                .into_iter()
+                .flat_map(|values| values.iter().filter(|(_, by_time)| by_time.get(&now.0).is_some_and(|v| *v >= 0.0)))
+                .map(|(name, _)| name)
+                .collect();
+            names.sort();
+            names.dedup();
+        }
         let pod = |name: &&String| {
             let since = self.up_since(name, now, step_ms);
             let ready = Some(Condition { status: Status::True, since });
@@ -229,9 +248,14 @@ impl Seen {
         let started = time(&self.start_time);
         // kube-state-metrics tells the time only of pods that are ready.
         let since = time(&self.ready_time).or(started).unwrap_or(now);
-        let requests = Requests {
-            cpu: self.request(&self.cpu_request, name, now),
-            memory: self.request(&self.memory_request, name, now),
+        let containers = match self.is_served(now) {
+            true => self.served.containers(name, now),
+            // The signals tell of the engine's container alone.
+            false => {
+                let cpu = self.request(&self.cpu_request, name, now);
+                let requests = Requests { cpu, memory: self.request(&self.memory_request, name, now) };
+                vec![Container { name: self.engine.clone(), requests }]
+            }
         };
         Pod {
             name: name.to_owned(),
@@ -239,7 +263,7 @@ impl Seen {
             is_deleted: at(&self.deleted, name, now).is_some_and(|v| v > 0.0),
             started,
             ready: status.map(|status| Condition { status, since }),
-            containers: vec![Container { name: "engine".into(), requests }],
+            containers,
             pod_level: None,
         }
     }
@@ -251,10 +275,18 @@ impl Seen {
     }
 
     fn reading(&self, metric: &MetricSpec, now: TimestampMs) -> Reading {
-        let values = match &metric.source {
-            Source::Resource { resource: Resource::Cpu, .. } => &self.cpu,
-            Source::Resource { resource: Resource::Memory, .. } => &self.memory,
-            _ => return Reading::Unavailable(format!("{} is not seen by the agent", metric.name())),
+        let Source::Resource { resource, container } = &metric.source else {
+            return Reading::Unavailable(format!("{} is not seen by the agent", metric.name()));
+        };
+        if self.is_served(now) {
+            return Reading::PerPod(self.served.readings(*resource, container.as_deref(), now));
+        }
+        if container.as_ref().is_some_and(|container| *container != self.engine) {
+            return Reading::Unavailable(format!("{} is not seen without metrics.k8s.io", metric.name()));
+        }
+        let values = match resource {
+            Resource::Cpu => &self.cpu,
+            Resource::Memory => &self.memory,
         };
         let reading = |v: f64| PodReading { value: milli(v), at: now, window_ms: USAGE_WINDOW_MS };
         let of = |pod: &String| at(values, pod, now).map(|v| (pod.clone(), reading(v)));
@@ -262,7 +294,19 @@ impl Seen {
     }
 }
 
-/// Thousandths, rounded up as Kubernetes rounds quantities.
-fn milli(value: f64) -> i64 {
-    (value * 1000.0).ceil() as i64
+/// The name by which the object's metrics call the engine's container.
+fn engine_container(spec: &HpaSpec) -> String {
+    let named = spec.metrics.iter().find_map(|metric| match &metric.source {
+        Source::Resource { container: Some(name), .. } if ENGINE_CONTAINERS.contains(&name.as_str()) => {
+            Some(name.clone())
+        }
+        _ => None,
+    });
+    named.unwrap_or_else(|| ENGINE_CONTAINERS[0].to_owned())
+}
+
+/// Thousandths, rounded up as Kubernetes rounds quantities: of cores they are told in billionths, so that less than one of
+/// those is the error of a float.
+pub(super) fn milli(value: f64) -> i64 {
+    (value * 1000.0 - 1e-7).ceil() as i64
 }

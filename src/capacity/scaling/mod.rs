@@ -7,6 +7,7 @@
 mod effective;
 mod live;
 mod plan;
+mod served;
 
 use serde::Serialize;
 
@@ -225,8 +226,7 @@ pub(super) fn autoscaler(
         }
     };
     if let Some(live) = &live {
-        let pods = if live.knows_pods { "" } else { "; pods count as ready" };
-        notes.push(format!("approximate: usage over 2 m{pods}"));
+        notes.extend(sources(live));
         if let Some(why) = live.recommendation.metrics.iter().find_map(|m| m.as_ref().err()) {
             notes.push(format!("a metric is missing: {why}"));
         }
@@ -266,11 +266,21 @@ pub(super) fn autoscaler(
         labels: installation.labels.clone(),
         cpu_in_an_hour: cpu_grid.as_ref().and_then(|grid| expected(grid, 3_600_000)),
     };
+    let is_served = live.as_ref().is_some_and(|live| live.is_served);
     let rows = [(Resource::Cpu, cpu), (Resource::Memory, memory)]
         .into_iter()
-        .filter_map(|(resource, total)| by_resource(asked, resource, &total, proposals, &plan, start))
+        .filter_map(|(resource, total)| by_resource(asked, resource, &total, proposals, is_served, &plan, start))
         .collect();
     Ok((Some(autoscaler), rows))
+}
+
+/// Where the replay's figures come from, and what of them is approximate.
+fn sources(live: &Live) -> Vec<String> {
+    let served = live.is_served.then(|| "usage from metrics.k8s.io".to_owned());
+    let assumed = [(!live.is_served, "usage over 2 m"), (!live.knows_pods, "pods count as ready")];
+    let assumed: Vec<&str> = assumed.into_iter().filter_map(|(is, words)| is.then_some(words)).collect();
+    let approximate = (!assumed.is_empty()).then(|| format!("approximate: {}", assumed.join("; ")));
+    served.into_iter().chain(approximate).collect()
 }
 
 /// Replicas in some hours, by the pattern.
@@ -320,13 +330,15 @@ fn by_resource(
     resource: Resource,
     total: &Total,
     proposals: Option<&[Result<Proposal, String>]>,
+    is_served: bool,
     plan: &Plan<'_>,
     start: i32,
 ) -> Option<Autoscaling> {
     let requested = total.requested?;
     let of = |m: &MetricSpec| matches!(&m.source, Source::Resource { resource: r, .. } if *r == resource);
     let at = effective.spec.metrics.iter().position(of)?;
-    let proposed = match proposals.and_then(|proposals| proposals.get(at)) {
+    let proposal = proposals.and_then(|proposals| proposals.get(at));
+    let proposed = match proposal {
         Some(Ok(proposal)) => count(proposal.replicas),
         Some(Err(_)) => return None,
         // Nobody asked the metrics: below the minimum, above the maximum, or under assumptions.
@@ -343,10 +355,15 @@ fn by_resource(
         Target::Utilization(percent) => f64::from(percent) / 100.0,
         _ => effective.level(resource, total.request_each(), world)? / total.request_each()?,
     };
+    // The signals know the engine's container alone, and the autoscaler may count others of the pod.
+    let utilization = match (proposal, effective.spec.metrics[at].target) {
+        (Some(Ok(proposal)), Target::Utilization(_)) if is_served => proposal.current as f64 / 100.0,
+        _ => total.used_of_requested / requested,
+    };
     Some(Autoscaling {
         resource: resource.as_str(),
         target,
-        utilization: total.used_of_requested / requested,
+        utilization,
         replicas: total.engines,
         wanted_replicas: proposed,
         labels: installation.labels.clone(),

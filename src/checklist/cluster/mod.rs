@@ -5,7 +5,6 @@
 //! variables and config maps may be secrets and are not printed by `Debug`.
 
 mod image;
-mod quantity;
 mod read;
 mod select;
 mod workload;
@@ -18,7 +17,6 @@ use secrecy::SecretString;
 use super::known::{Known, Listed};
 
 pub use image::Image;
-pub use quantity::parse_quantity;
 pub use read::Objects;
 pub use workload::{Container, EnvValue, EnvVar, Handler, HealthProbe, Port, PortRef, Resources, Spread, Workload};
 

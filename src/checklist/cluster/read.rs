@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::workload::{Container, EnvValue, EnvVar, Handler, HealthProbe, Port, PortRef, Resources, Spread, Workload};
 use super::{
     Amount, Autoscaler, Backend, Budget, Cluster, ConfigMap, Ingress, LabelMap, Pod, Service, ServicePort, ServiceType,
-    Target, parse_quantity,
+    Target,
 };
 use crate::checklist::known::{Known, Listed};
+use crate::model::parse_quantity;
 
 /// Objects of each kind as they came, which may hold secrets; a kind that could not be listed is a gap.
 #[derive(Clone)]

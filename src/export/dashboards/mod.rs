@@ -1,4 +1,4 @@
-//! The Grafana dashboards: Overview, Requests, Capacity, Internals.
+//! The Grafana dashboards: Overview, Requests, Capacity, Internals, Checklist.
 //!
 //! In: nothing but code; they read the signals that the shipped rule files record.   Out: JSON files or a ConfigMap.
 //! Always: the first panel says whether the recording rules are present; every selector carries `$job` and
@@ -6,6 +6,7 @@
 //! Limits: a ConfigMap must stay under 1 MiB, or the API server refuses it.
 
 mod capacity;
+mod checklist;
 pub mod classic;
 mod internals;
 pub mod model;
@@ -27,6 +28,7 @@ const OVERVIEW: &str = "rivetwatch-overview";
 const REQUESTS: &str = "rivetwatch-requests";
 const CAPACITY: &str = "rivetwatch-capacity";
 const INTERNALS: &str = "rivetwatch-internals";
+const CHECKLIST: &str = "rivetwatch-checklist";
 
 /// The most a ConfigMap may hold, in bytes; etcd takes no larger request.
 const CONFIG_MAP_BYTES_MAX: usize = 1 << 20;
@@ -65,7 +67,13 @@ impl Default for ConfigMapSettings {
 
 /// All dashboards, in the order in which to read them.
 pub fn all() -> Vec<Dashboard> {
-    vec![overview::dashboard(), requests::dashboard(), capacity::dashboard(), internals::dashboard()]
+    vec![
+        overview::dashboard(),
+        requests::dashboard(),
+        capacity::dashboard(),
+        internals::dashboard(),
+        checklist::dashboard(),
+    ]
 }
 
 /// File name and content of each dashboard as classic Grafana JSON, with a newline at the end.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ByteSize, HumanDuration, Problem};
+use crate::model::{ByteSize, HumanDuration, Problem, parse_quantity};
 
 /// How the engine is found on this host, and what it may use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,41 +114,9 @@ pub struct Resources {
     pub memory_limit: Option<f64>,
 }
 
-/// Reads a Kubernetes quantity: a number with an optional `m`, `k`, `M`, `G`, `T`, `Ki`, `Mi`, `Gi` or `Ti`.
-fn parse_quantity(text: &str) -> Option<f64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let factor = match &text[digits..] {
-        "" => 1.0,
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "Ki" => 1024.0,
-        "Mi" => 1024.0 * 1024.0,
-        "Gi" => 1024.0 * 1024.0 * 1024.0,
-        "Ti" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
-        _ => return None,
-    };
-    text[..digits].parse::<f64>().ok().map(|number| number * factor)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantities_are_read_as_kubernetes_writes_them() {
-        for (text, value) in
-            [("2", 2.0), ("1500m", 1.5), ("0.5", 0.5), ("4Gi", 4_294_967_296.0), ("2147483648", 2_147_483_648.0)]
-        {
-            assert_eq!(parse_quantity(text), Some(value), "{text}");
-        }
-        for bad in ["", "two", "1 core", "-1", "1.2.3"] {
-            assert_eq!(parse_quantity(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn keys_win_over_variables_and_zero_is_unset() {

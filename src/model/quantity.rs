@@ -1,10 +1,30 @@
-//! Kubernetes quantities such as `500m`, `1.5` and `2Gi`.
+//! Kubernetes quantities such as `500m`, `1.5`, `12345678n` and `2Gi`.
+//!
+//! In:  the text of a manifest, of the downward API or of metrics.k8s.io.   Out: thousandths, as the autoscaler counts, or a
+//! number of the base unit (cores, bytes).
+//!
+//! Source: Kubernetes API conventions, "resource.Quantity".
+
+/// A quantity that cannot be below zero (a request, a limit, a usage) as a number of its base unit.
+///
+/// Takes what [`milli`] takes, without its rounding. `None` for anything else, below zero, or beyond all numbers.
+pub fn parse_quantity(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, suffix) = text.split_at(digits);
+    let (binary, decimal) = scale(suffix)?;
+    let number: f64 = number.parse().ok()?;
+    // A power of ten is exact up to 22, its inverse never: so that 250m are 0.25 it is a divisor.
+    let power = 10f64.powi(decimal.abs());
+    let value = number * binary as f64;
+    let value = if decimal < 0 { value / power } else { value * power };
+    value.is_finite().then_some(value)
+}
 
 /// Thousandths of a quantity, as the autoscaler counts everything.
 ///
 /// Takes decimal (`n` to `E`) and binary (`Ki` to `Ei`) suffixes and exponents (`1e3`); parts of a thousandth round away
 /// from zero, as `MilliValue` does; what does not fit is the largest or smallest number. `None` for anything else.
-/// Source: Kubernetes API conventions, "resource.Quantity".
 pub fn milli(text: &str) -> Option<i64> {
     let unsigned = text.trim_start_matches(['+', '-']);
     if text.len() - unsigned.len() > 1 {
@@ -49,6 +69,29 @@ fn scale(suffix: &str) -> Option<(i128, i32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quantities_are_numbers_of_their_base_unit() {
+        for (text, value) in [
+            ("250m", 0.25),
+            ("2", 2.0),
+            ("1.5", 1.5),
+            ("12345678n", 0.012_345_678),
+            ("870u", 0.000_87),
+            ("2Gi", 2_147_483_648.0),
+            ("2G", 2e9),
+            ("1e3", 1000.0),
+            ("12E2", 1200.0),
+            ("3E", 3e18),
+            ("512Ki", 524_288.0),
+            ("0", 0.0),
+        ] {
+            assert_eq!(parse_quantity(text), Some(value), "{text}");
+        }
+        for bad in ["", "Gi", "1GiB", "two", "1 core", "-1", "1.2.3", "1e", "1e999", "inf", "NaN"] {
+            assert_eq!(parse_quantity(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn quantities_are_read_as_kubernetes_reads_them() {
