@@ -36,7 +36,8 @@ pub fn print_table(heading: &[&str], rows: &[Vec<String>]) {
     };
     let widths: Vec<usize> = (0..heading.len()).map(width).collect();
     let is_number = |column: usize| {
-        let looks = |cell: &String| cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+        let begins = |cell: &String| cell.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+        let looks = |cell: &String| cell.is_empty() || begins(cell) && !cell.contains(' ');
         !rows.is_empty() && rows.iter().filter_map(|row| row.get(column)).all(looks)
     };
     let numbers: Vec<bool> = (0..heading.len()).map(is_number).collect();

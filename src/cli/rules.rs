@@ -1,14 +1,14 @@
 //! `rivetwatch rules check|test|mutate|export`: the rules as files, without a running agent.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::CliError;
-use super::rules_check::{self, RulesCheck};
+use super::output::Output;
+use super::rules_check::RulesCheck;
 use super::rules_export;
 use super::rules_names::{self, Release};
-use super::rules_test::{self, RulesTest};
+use super::rules_test::RulesTest;
 use crate::app::Origin;
 use crate::promql::WindowEdges;
 use crate::rules::{Mutants, Rule, TestOptions};
@@ -35,18 +35,16 @@ enum Action {
         /// Only what keeps the rules from being loaded.
         #[arg(long)]
         syntax_only: bool,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
     },
     /// Run promtool's unit-test files. Exit 1 when one fails.
     Test {
         /// Files or patterns.
         #[arg(required = true)]
         files: Vec<PathBuf>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
         /// Let windows hold both edges, as Prometheus 2 does: for files that promtool 2 has to pass as well.
         #[arg(long)]
         closed_windows: bool,
@@ -61,9 +59,8 @@ enum Action {
         /// Try only rules whose name holds this text.
         #[arg(long, value_name = "TEXT")]
         rule: Option<String>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
     },
     /// Print the rules for a Prometheus, vmalert or Grafana of your own.
     Export(rules_export::Args),
@@ -71,7 +68,7 @@ enum Action {
 
 pub fn run(args: Args) -> Result<ExitCode, CliError> {
     match args.action {
-        Action::Check { files, config, engine_release, syntax_only, json } => {
+        Action::Check { files, config, engine_release, syntax_only, output } => {
             let names = |rule: &Rule, name: &str| rules_names::judge(engine_release, rule, name);
             let mut check = RulesCheck { files, syntax_only, names: Some(&names), ..RulesCheck::default() };
             if config.is_some() {
@@ -81,34 +78,28 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
                 check.base = origin.base().to_owned();
             }
             let report = check.run();
-            exit(rules_check::print(&report, json, &mut std::io::stdout().lock()))
+            output.print(&report, |report| print!("{report}"))?;
+            Ok(exit(report.findings.is_empty()))
         }
-        Action::Test { files, json, closed_windows } => {
+        Action::Test { files, output, closed_windows } => {
             let window_edges = if closed_windows { WindowEdges::Closed } else { WindowEdges::HalfOpen };
             let report = RulesTest { files, options: TestOptions { window_edges, ..TestOptions::default() } }.run();
-            exit(rules_test::print(&report, json, &mut std::io::stdout().lock()))
+            output.print(&report, |report| print!("{report}"))?;
+            Ok(exit(report.is_success()))
         }
-        Action::Mutate { plan, sample, rule, json } => mutate(&plan, sample, rule.as_deref(), json),
+        Action::Mutate { plan, sample, rule, output } => mutate(&plan, sample, rule.as_deref(), output),
         Action::Export(args) => rules_export::run(args),
     }
 }
 
-fn exit(written: std::io::Result<i32>) -> Result<ExitCode, CliError> {
-    match written {
-        Ok(0) => Ok(ExitCode::SUCCESS),
-        Ok(_) => Ok(ExitCode::FAILURE),
-        Err(error) => Err(CliError::failed(&error)),
-    }
+fn exit(is_success: bool) -> ExitCode {
+    if is_success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn mutate(plan: &Path, sample: bool, rule: Option<&str>, json: bool) -> Result<ExitCode, CliError> {
+fn mutate(plan: &Path, sample: bool, rule: Option<&str>, output: Output) -> Result<ExitCode, CliError> {
     let mutants = Mutants::read(plan).map_err(CliError::Usage)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let report = mutants.run(sample, rule, threads).map_err(CliError::Failed)?;
-    let mut out = std::io::stdout().lock();
-    let written = match json {
-        true => serde_json::to_writer_pretty(&mut out, &report).map_err(Into::into).and_then(|()| writeln!(out)),
-        false => write!(out, "{report}"),
-    };
-    exit(written.map(|()| i32::from(!report.is_success())))
+    output.print(&report, |report| print!("{report}"))?;
+    Ok(exit(report.is_success()))
 }

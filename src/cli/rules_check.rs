@@ -3,7 +3,7 @@
 //! In: files, or the rules of the configuration.   Out: findings with their places, as text or JSON.
 //! Exit: 0 nothing found, 1 something found.
 
-use std::io::{self, Write};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -84,28 +84,20 @@ fn source(path: &Path) -> Result<Source, RuleProblem> {
     }
 }
 
-/// Prints the report; 0 when nothing was found, else 1.
-///
-/// # Errors
-/// The output could not be written.
-pub fn print(report: &CheckReport, json: bool, out: &mut dyn Write) -> io::Result<i32> {
-    let exit = i32::from(!report.findings.is_empty());
-    if json {
-        serde_json::to_writer_pretty(&mut *out, report)?;
-        writeln!(out)?;
-        return Ok(exit);
+impl fmt::Display for CheckReport {
+    /// One finding a paragraph, then how many there are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.findings {
+            let level = match finding.level {
+                Level::Error => "error",
+                Level::Warning => "warning",
+            };
+            writeln!(f, "{level}: {finding}")?;
+        }
+        let errors = self.findings.iter().filter(|f| f.level == Level::Error).count();
+        match (errors, self.findings.len() - errors) {
+            (0, 0) => writeln!(f, "{} rules, {} of them alerts: nothing found", self.rules, self.alerts),
+            (errors, warnings) => writeln!(f, "{errors} errors, {warnings} warnings"),
+        }
     }
-    for finding in &report.findings {
-        let level = match finding.level {
-            Level::Error => "error",
-            Level::Warning => "warning",
-        };
-        writeln!(out, "{level}: {finding}")?;
-    }
-    let errors = report.findings.iter().filter(|f| f.level == Level::Error).count();
-    match (errors, report.findings.len() - errors) {
-        (0, 0) => writeln!(out, "{} rules, {} of them alerts: nothing found", report.rules, report.alerts)?,
-        (errors, warnings) => writeln!(out, "{errors} errors, {warnings} warnings")?,
-    }
-    Ok(exit)
 }

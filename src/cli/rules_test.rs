@@ -2,7 +2,6 @@
 //!
 //! In: files or patterns.   Out: a report that reads as promtool's, or JSON.   Exit: 0 passed, 1 failed.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::rules::{TestOptions, TestReport, expand, test_files};
@@ -27,19 +26,4 @@ impl RulesTest {
 fn matched(pattern: &Path) -> Vec<PathBuf> {
     let found = expand(pattern);
     if found.is_empty() { vec![pattern.to_owned()] } else { found }
-}
-
-/// Prints the report; 0 when every test passed, else 1.
-///
-/// # Errors
-/// The output could not be written.
-pub fn print(report: &TestReport, json: bool, out: &mut dyn Write) -> io::Result<i32> {
-    match json {
-        true => {
-            serde_json::to_writer_pretty(&mut *out, report)?;
-            writeln!(out)?;
-        }
-        false => write!(out, "{report}")?,
-    }
-    Ok(i32::from(!report.is_success()))
 }
