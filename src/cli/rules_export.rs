@@ -109,7 +109,16 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             export::prometheus(&shipped, &changes).map_err(failed)?
         }
         Format::Relabel => one("metric_relabel_configs.yaml", relabel::print(relabel::Reader::Prometheus)),
-        Format::Alertmanager => one("inhibit_rules.yaml", SHIPPED_INHIBIT_RULES.to_owned()),
+        Format::Alertmanager => {
+            let is_source = |name: &&String| {
+                let mut sources = SHIPPED_INHIBIT_RULES.lines().filter(|line| line.contains("source_matchers"));
+                sources.any(|line| line.contains(name.as_str()))
+            };
+            for name in changes.covered.iter().filter(is_source) {
+                eprintln!("note: `{name}` is left out of the rules, so nothing is muted by it");
+            }
+            one("inhibit_rules.yaml", SHIPPED_INHIBIT_RULES.to_owned())
+        }
         Format::Grafana => {
             let settings =
                 GrafanaSettings { datasource: args.datasource, folder: args.folder, ..GrafanaSettings::default() };

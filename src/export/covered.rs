@@ -2,7 +2,8 @@
 //!
 //! In: the name of the set.   Out: names of shipped alerts, each with the one that says the same.
 //! Always: an alert stands here only where the other fires for the same reason on the same thing; one that merely
-//! resembles it (fewer replicas than wanted as a warning, where ours pages) does not.
+//! resembles it (fewer replicas than wanted as a warning, where ours pages) does not. Nor does RivetEngineInstanceDown,
+//! though TargetDown is much the same: it tells nobody, and mutes what comes of one instance, which TargetDown does not name.
 
 use std::collections::BTreeSet;
 
@@ -14,11 +15,10 @@ pub enum Covering {
 }
 
 /// Ours, theirs.
-const KUBE_PROMETHEUS: [(&str, &str); 5] = [
+const KUBE_PROMETHEUS: [(&str, &str); 4] = [
     ("RivetAutoscalerAtMaximum", "KubeHpaMaxedOut"),
     ("RivetRestarting", "KubePodCrashLooping"),
     ("RivetDataDirectoryFilling", "KubePersistentVolumeFillingUp"),
-    ("RivetEngineInstanceDown", "TargetDown"),
     ("Watchdog", "Watchdog"),
 ];
 
