@@ -4,9 +4,12 @@
 //! Always: an object that cannot be read is named in its list and never counted as absent; plain values of environment
 //! variables and config maps may be secrets and are not printed by `Debug`.
 
+mod fields;
 mod image;
 mod quantity;
 mod read;
+mod read_scaling;
+mod read_workload;
 mod select;
 mod workload;
 
