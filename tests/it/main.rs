@@ -16,6 +16,7 @@ mod checklist_items;
 #[cfg(feature = "kubernetes")]
 mod checklist_kubernetes;
 mod checklist_probes;
+mod checklist_unseen;
 mod configs;
 mod dashboards;
 mod dashboards_lint;

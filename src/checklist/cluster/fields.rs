@@ -15,6 +15,15 @@ pub(super) fn name(value: &Value) -> Read<String> {
     text(value, "/metadata/name").filter(|n| !n.is_empty()).ok_or_else(|| "`metadata.name` is missing".into())
 }
 
+/// The namespace an object names; manifests may leave it to whoever applies them.
+pub(super) fn namespace(value: &Value) -> Read<Option<String>> {
+    match value.pointer("/metadata/namespace") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(namespace)) => Ok(Some(namespace.clone())),
+        Some(_) => Err("`metadata.namespace` is not a text".into()),
+    }
+}
+
 pub(super) fn text(value: &Value, pointer: &str) -> Option<String> {
     value.pointer(pointer)?.as_str().map(str::to_owned)
 }
@@ -75,4 +84,9 @@ pub(super) fn labels(value: Option<&Value>) -> Read<LabelMap> {
         }
         Some(_) => Err(odd()),
     }
+}
+
+/// The name of something inside an object, which `what` says for people.
+pub(super) fn name_of(value: &Value, what: &str) -> Read<String> {
+    text(value, "/name").filter(|n| !n.is_empty()).ok_or_else(|| format!("{what} has no name"))
 }

@@ -6,6 +6,7 @@
 
 mod fields;
 mod image;
+mod mounts;
 mod quantity;
 mod read;
 mod read_scaling;
@@ -21,9 +22,12 @@ use secrecy::SecretString;
 use super::known::{Known, Listed};
 
 pub use image::Image;
+pub use mounts::{Mount, VolumeSource, is_at_or_below};
 pub use quantity::parse_quantity;
 pub use read::Objects;
-pub use workload::{Container, EnvValue, EnvVar, Handler, HealthProbe, Port, PortRef, Resources, Spread, Workload};
+pub use workload::{
+    Container, EnvSource, EnvValue, EnvVar, Handler, HealthProbe, Port, PortRef, Resources, Spread, Workload,
+};
 
 /// Labels or a label selector.
 pub type LabelMap = BTreeMap<String, String>;
@@ -171,6 +175,9 @@ pub struct Budget {
 #[derive(Clone, Debug)]
 pub struct ConfigMap {
     pub name: String,
+    pub namespace: Option<String>,
     pub labels: LabelMap,
     pub data: BTreeMap<String, SecretString>,
+    /// Keys of `binaryData`, which is not read.
+    pub binary: Vec<String>,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::fields::{Read, at, items, labels, name, number, port_ref, text, word};
+use super::fields::{Read, at, items, labels, name, namespace, number, port_ref, text, word};
 use super::read_scaling::autoscaler;
 use super::read_workload::workload;
 use super::workload::PortRef;
@@ -176,9 +176,22 @@ fn budget(value: &Value) -> Read<Budget> {
 }
 
 fn config_map(value: &Value) -> Read<ConfigMap> {
-    let data = value.get("data").and_then(Value::as_object).into_iter().flatten();
-    let data = data.filter_map(|(key, v)| Some((key.clone(), SecretString::from(v.as_str()?)))).collect();
-    Ok(ConfigMap { name: name(value)?, labels: labels(value.pointer("/metadata/labels"))?, data })
+    let part = |key: &str| match value.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(map)) => Ok(Some(map)),
+        Some(_) => Err(format!("`{key}` is not a map")),
+    };
+    let entry = |(key, v): (&String, &Value)| match v.as_str() {
+        Some(text) => Ok((key.clone(), SecretString::from(text))),
+        None => Err(format!("`data.{key}` is not a text")),
+    };
+    Ok(ConfigMap {
+        name: name(value)?,
+        namespace: namespace(value)?,
+        labels: labels(value.pointer("/metadata/labels"))?,
+        data: part("data")?.into_iter().flatten().map(entry).collect::<Read<_>>()?,
+        binary: part("binaryData")?.into_iter().flatten().map(|(key, _)| key.clone()).collect(),
+    })
 }
 
 fn amount(value: Option<&Value>) -> Read<Option<Amount>> {

@@ -3,8 +3,11 @@
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::fields::{Read, at, items, labels, name, number, port_ref, quantity, text, word};
-use super::workload::{Container, EnvValue, EnvVar, Handler, HealthProbe, Port, Resources, Spread, Workload};
+use super::fields::{Read, at, items, labels, name, name_of, namespace, number, port_ref, quantity, text, word};
+use super::mounts::mounts;
+use super::workload::{
+    Container, EnvSource, EnvValue, EnvVar, Handler, HealthProbe, Port, Resources, Spread, Workload,
+};
 
 pub(super) fn workload(kind: &str, value: &Value) -> Read<Workload> {
     let spec = at(value, "spec")?;
@@ -21,7 +24,7 @@ pub(super) fn workload(kind: &str, value: &Value) -> Read<Workload> {
     Ok(Workload {
         kind: kind.to_owned(),
         name: name(value)?,
-        namespace: text(value, "/metadata/namespace"),
+        namespace: namespace(value)?,
         labels: pod_labels,
         selector,
         replicas: number(spec, "/replicas")?.unwrap_or(1),
@@ -33,7 +36,8 @@ pub(super) fn workload(kind: &str, value: &Value) -> Read<Workload> {
         grace_seconds: number(pod, "/terminationGracePeriodSeconds")?.unwrap_or(30),
         spread: spread(pod),
         host_network: pod.get("hostNetwork").and_then(Value::as_bool).unwrap_or(false),
-        config_maps: mounted_config_maps(pod)?,
+        init_containers: items(pod, "initContainers")?.iter().map(container).collect::<Read<_>>()?,
+        mounts: mounts(pod)?,
     })
 }
 
@@ -55,15 +59,16 @@ fn container(value: &Value) -> Read<Container> {
         Some(_) => Err(format!("`{of}` is not a probe")),
     };
     let words = |key: &str| -> Read<Vec<String>> {
-        Ok(items(value, key)?.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        let word = |v: &Value| v.as_str().map(str::to_owned).ok_or_else(|| format!("`{key}` holds what is no text"));
+        items(value, key)?.iter().map(word).collect()
     };
     Ok(Container {
-        name: text(value, "/name").ok_or("a container has no name")?,
+        name: name_of(value, "a container")?,
         image: word(value, "image")?.unwrap_or_default(),
         args: [words("command")?, words("args")?].concat(),
         ports: items(value, "ports")?.iter().map(port).collect::<Read<_>>()?,
-        env: items(value, "env")?.iter().filter_map(env_var).collect(),
-        env_from: items(value, "envFrom")?.iter().filter_map(env_source).collect(),
+        env: items(value, "env")?.iter().map(env_var).collect::<Read<_>>()?,
+        env_from: items(value, "envFrom")?.iter().map(env_source).collect::<Read<_>>()?,
         requests: resources("requests")?,
         limits: resources("limits")?,
         startup: probe("startupProbe")?,
@@ -73,26 +78,45 @@ fn container(value: &Value) -> Read<Container> {
     })
 }
 
-fn env_var(value: &Value) -> Option<EnvVar> {
-    let from = value.get("valueFrom");
-    let key_of = |kind: &str| {
-        let reference = from?.get(kind)?;
-        Some((text(reference, "/name")?, text(reference, "/key")?))
-    };
-    let secret = key_of("secretKeyRef").map(|(name, key)| EnvValue::Secret(format!("key `{key}` of Secret {name}")));
-    let config_map = key_of("configMapKeyRef").map(|(name, key)| EnvValue::ConfigMap(name, key));
-    let plain = value.get("value").map(|v| match v {
-        Value::String(text) => EnvValue::Text(SecretString::from(text.as_str())),
+fn env_var(value: &Value) -> Read<EnvVar> {
+    let name = name_of(value, "a variable")?;
+    let value = match (value.get("valueFrom"), value.get("value")) {
+        (Some(Value::Object(from)), _) => {
+            let key_of = |kind: &str| -> Read<Option<(String, String)>> {
+                let Some(reference) = from.get(kind) else { return Ok(None) };
+                let key = text(reference, "/key").ok_or_else(|| format!("variable {name} names no key"))?;
+                Ok(Some((name_of(reference, kind)?, key)))
+            };
+            match (key_of("secretKeyRef")?, key_of("configMapKeyRef")?) {
+                (Some((secret, key)), _) => EnvValue::Secret(format!("key `{key}` of Secret {secret}")),
+                (None, Some((map, key))) => EnvValue::ConfigMap(map, key),
+                (None, None) if from.is_empty() => return Err(format!("variable {name} has an empty `valueFrom`")),
+                (None, None) => EnvValue::Other,
+            }
+        }
+        (Some(Value::Null) | None, Some(Value::String(text))) => EnvValue::Text(SecretString::from(text.as_str())),
+        (Some(Value::Null) | None, None | Some(Value::Null)) => EnvValue::Text(SecretString::from("")),
         // A bare number or `true` is refused by the API server, and still says what was meant.
-        other => EnvValue::Text(SecretString::from(other.to_string())),
-    });
-    let missing = || if from.is_some() { EnvValue::Other } else { EnvValue::Text(SecretString::from("")) };
-    Some(EnvVar { name: text(value, "/name")?, value: secret.or(config_map).or(plain).unwrap_or_else(missing) })
+        (Some(Value::Null) | None, Some(v @ (Value::Bool(_) | Value::Number(_)))) => {
+            EnvValue::Text(SecretString::from(v.to_string()))
+        }
+        _ => return Err(format!("the value of variable {name} is no text")),
+    };
+    Ok(EnvVar { name, value })
 }
 
-fn env_source(value: &Value) -> Option<String> {
-    let of = |kind: &str, word: &str| text(value, &format!("/{kind}/name")).map(|name| format!("{word} {name}"));
-    of("secretRef", "Secret").or_else(|| of("configMapRef", "ConfigMap"))
+fn env_source(value: &Value) -> Read<EnvSource> {
+    let (is_secret, of) = match (value.get("secretRef"), value.get("configMapRef")) {
+        (Some(secret), _) => (true, secret),
+        (None, Some(map)) => (false, map),
+        (None, None) => return Err("a source of `envFrom` is neither a Secret nor a ConfigMap".into()),
+    };
+    Ok(EnvSource {
+        prefix: word(value, "prefix")?.unwrap_or_default(),
+        is_secret,
+        name: name_of(of, "a source of `envFrom`")?,
+        is_optional: of.get("optional").and_then(Value::as_bool).unwrap_or(false),
+    })
 }
 
 fn health_probe(value: &Value) -> Read<HealthProbe> {
@@ -138,19 +162,4 @@ fn spread(pod: &Value) -> Spread {
         (false, true) => Spread::Soft,
         (false, false) => Spread::None,
     }
-}
-
-/// ConfigMaps among the volumes, with the path where one is mounted.
-fn mounted_config_maps(pod: &Value) -> Read<Vec<(String, String)>> {
-    let mut found = Vec::new();
-    for volume in items(pod, "volumes")? {
-        let (Some(volume_name), Some(map)) = (text(volume, "/name"), text(volume, "/configMap/name")) else { continue };
-        for container in items(pod, "containers")? {
-            let mounts = items(container, "volumeMounts")?.iter();
-            for mount in mounts.filter(|m| m.get("name").and_then(Value::as_str) == Some(&volume_name)) {
-                found.push((map.clone(), text(mount, "/mountPath").unwrap_or_default()));
-            }
-        }
-    }
-    Ok(found)
 }

@@ -10,6 +10,11 @@ pub fn picks(selector: &LabelMap, labels: &LabelMap) -> bool {
     !selector.is_empty() && selector.iter().all(|(name, value)| labels.get(name) == Some(value))
 }
 
+/// Whether two objects may stand in one namespace: one that names none goes where it is applied.
+pub fn is_one_namespace(a: Option<&str>, b: Option<&str>) -> bool {
+    a.is_none() || b.is_none() || a == b
+}
+
 impl Cluster {
     /// The engine's workloads with their engine container; at least one.
     ///

@@ -3,9 +3,9 @@
 use secrecy::ExposeSecret;
 
 use super::facts;
-use crate::checklist::cluster::{Cluster, ConfigMap, EnvValue, Service, ServiceType};
+use crate::checklist::cluster::{Cluster, ConfigMap, EnvValue, Service, ServiceType, Workload};
 use crate::checklist::evidence::{
-    Attempt, DatabaseAddress, Door, Evidence, Fingerprint, PoolKind, Reach, Setting, Strength, strength,
+    Attempt, DatabaseAddress, Door, EngineSettings, Evidence, Fingerprint, PoolKind, Reach, Setting, Strength, strength,
 };
 use crate::checklist::known::{Known, unknown};
 use crate::checklist::outcome::Outcome;
@@ -207,11 +207,29 @@ pub fn secrets_in_secrets(e: &Evidence) -> Outcome {
         Ok(maps) => {
             outcomes.extend(maps.items.iter().flat_map(|map| map_secrets(map, admin.as_deref())));
             outcomes.extend(maps.is_whole().err().map(Outcome::from));
+            outcomes.extend(missing_maps(cluster));
         }
     }
+    let unread = e.settings.as_ref().map(EngineSettings::unread_config_maps).unwrap_or_default();
+    outcomes.extend(unread.iter().map(Outcome::unknown));
     Outcome::worst_of(outcomes).unwrap_or_else(|| {
         Outcome::pass(format!("no token and no password in config maps and plain variables of {}", cluster.source))
     })
+}
+
+/// Config maps that pods cannot start without, and that are not among the objects.
+fn missing_maps(cluster: &Cluster) -> Vec<Outcome> {
+    let (Ok(workloads), Ok(maps)) = (&cluster.workloads, &cluster.config_maps) else { return Vec::new() };
+    let is_there = |workload: &Workload, name: &str| {
+        // Every namespace has this one, with the root of the API server.
+        name == "kube-root-ca.crt"
+            || maps.items.iter().any(|map| map.name == name && workload.is_beside(map.namespace.as_deref()))
+    };
+    let missing = workloads.items.iter().flat_map(|workload| {
+        let names = workload.config_map_names().into_iter().filter(move |name| !is_there(workload, name));
+        names.map(|name| Outcome::unknown(format!("ConfigMap {name} of {} was not found", workload.title())))
+    });
+    missing.collect()
 }
 
 fn map_secrets(map: &ConfigMap, admin: Option<&str>) -> Vec<Outcome> {
