@@ -125,6 +125,7 @@ fn every_figure_has_two_sides() {
         ("image-pinned", engine(&format!("{CONTAINER}/image"), json!("rivetdev/engine@sha256:0f")), Status::Pass),
         ("image-pinned", engine(&format!("{CONTAINER}/image"), json!("rivetdev/engine")), Status::Fail),
         ("image-pinned", engine(&format!("{CONTAINER}/image"), json!("rivetdev/engine:main")), Status::Warn),
+        ("image-pinned", engine(&format!("{CONTAINER}/image"), json!("rivetdev/engine:2.3")), Status::Warn),
         ("requests", engine(&format!("{CONTAINER}/resources/requests/cpu"), json!("999m")), Status::Fail),
         ("requests", engine(&format!("{CONTAINER}/resources/requests/cpu"), json!(1)), Status::Pass),
         ("requests", engine(&format!("{CONTAINER}/resources/requests/memory"), json!("1999M")), Status::Fail),
@@ -215,10 +216,7 @@ fn autoscaler_targets_are_notes_below_and_warnings_above() {
     });
     assert_eq!(status(by_container, "autoscaler-cpu"), Status::Pass);
     // A share of nothing scales nothing.
-    assert_eq!(
-        status(engine(&format!("{CONTAINER}/resources/requests"), Value::Null), "autoscaler-memory"),
-        Status::Fail
-    );
+    assert_eq!(status(engine(&format!("{CONTAINER}/resources"), Value::Null), "autoscaler-memory"), Status::Fail);
 }
 
 #[test]

@@ -189,6 +189,18 @@ fn unmet_in_every_way() -> Objects {
     })
 }
 
+/// The peer port opened by one Ingress alone, and no password to be found, so that one broken value would hide each.
+fn unmet_by_one_thing_each() -> Objects {
+    let mut objects = unmet_in_every_way();
+    each(&mut objects.services, |s| set(s, "/spec/type", json!("ClusterIP")));
+    let config = "{\"postgres\": {\"url\": \"postgres://u@postgres/x\"}, \"nats\": {\"addresses\": [\"nats:4222\"]}}";
+    each(&mut objects.config_maps, |m| set(m, "/data/config.jsonc", json!(config)));
+    each(&mut objects.deployments, |d| {
+        set(d, &format!("{POD}/initContainers/0/env/0"), json!({"name": "RIVET_TOKEN", "value": "s3cret-t0ken"}));
+    });
+    objects
+}
+
 /// No broken value makes an item pass that does not pass without it, and none makes the checklist crash.
 #[test]
 fn half_broken_objects_never_make_an_item_pass() {
@@ -204,7 +216,7 @@ fn half_broken_objects_never_make_an_item_pass() {
     ];
     let mut tried = 0;
     let mut wrong = Vec::new();
-    for base in [shipped(), unmet_in_every_way()] {
+    for base in [shipped(), unmet_in_every_way(), unmet_by_one_thing_each()] {
         let before = report(base.clone());
         // What does not apply is no pass either, and must not become one.
         let not_met = before.findings.iter().filter(|f| f.status <= Status::Unknown || f.status == Status::Skipped);

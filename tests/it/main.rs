@@ -15,6 +15,7 @@ mod checklist;
 mod checklist_items;
 #[cfg(feature = "kubernetes")]
 mod checklist_kubernetes;
+mod checklist_manifests;
 mod checklist_probes;
 mod checklist_unseen;
 mod configs;

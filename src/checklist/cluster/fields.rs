@@ -38,6 +38,15 @@ pub(super) fn items<'a>(value: &'a Value, key: &str) -> Read<&'a [Value]> {
     }
 }
 
+/// The items of a list of maps. One that is something else makes the object unreadable, as a list of another type does.
+pub(super) fn maps<'a>(value: &'a Value, key: &str) -> Read<&'a [Value]> {
+    let all = items(value, key)?;
+    match all.iter().all(Value::is_object) {
+        true => Ok(all),
+        false => Err(format!("`{key}` holds what is not a map")),
+    }
+}
+
 /// A text; `None` where it is missing.
 pub(super) fn word(value: &Value, key: &str) -> Read<Option<String>> {
     match value.get(key) {

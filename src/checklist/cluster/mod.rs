@@ -45,6 +45,8 @@ pub struct Cluster {
     pub pods: Known<Listed<Pod>>,
     pub services: Known<Listed<Service>>,
     pub ingresses: Known<Listed<Ingress>>,
+    /// Routes of the Gateway API, for which the documented Role gives no right.
+    pub routes: Known<Listed<Route>>,
     pub autoscalers: Known<Listed<Autoscaler>>,
     pub budgets: Known<Listed<Budget>>,
     pub config_maps: Known<Listed<ConfigMap>>,
@@ -91,6 +93,7 @@ pub struct ServicePort {
 #[derive(Clone, Debug)]
 pub struct Service {
     pub name: String,
+    pub namespace: Option<String>,
     pub kind: ServiceType,
     pub selector: LabelMap,
     pub ports: Vec<ServicePort>,
@@ -98,9 +101,11 @@ pub struct Service {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// One rule of an Ingress: host, path, and the Service port behind it.
+/// One rule of an Ingress or a route: host, and the Service port behind it.
 #[derive(Clone, Debug)]
 pub struct Backend {
+    /// The namespace of the Service, where it is said.
+    pub namespace: Option<String>,
     pub host: Option<String>,
     pub service: String,
     pub port: Option<PortRef>,
@@ -110,11 +115,20 @@ pub struct Backend {
 #[derive(Clone, Debug)]
 pub struct Ingress {
     pub name: String,
+    pub namespace: Option<String>,
     pub class: Option<String>,
     pub annotations: BTreeMap<String, String>,
     pub backends: Vec<Backend>,
     /// Whether it ends TLS at all.
     pub has_tls: bool,
+}
+
+/// A route of the Gateway API.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Kind and name.
+    pub title: String,
+    pub backends: Vec<Backend>,
 }
 
 /// What a HorizontalPodAutoscaler scales by, per resource.
@@ -126,21 +140,40 @@ pub enum Target {
     AverageValue(f64),
 }
 
-/// A HorizontalPodAutoscaler.
+/// A target, and what it is measured on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetOf {
+    /// One container of the pods; `None` for the pods as a whole.
+    pub container: Option<String>,
+    pub target: Target,
+}
+
+/// What scales a workload.
 #[derive(Clone, Debug)]
 pub struct Autoscaler {
+    /// `HorizontalPodAutoscaler`, or KEDA's `ScaledObject`.
+    pub kind: &'static str,
     pub name: String,
+    pub namespace: Option<String>,
     pub target_kind: String,
     pub target_name: String,
-    /// Kubernetes takes 1 when it is not given.
+    /// Kubernetes takes 1 when it is not given, KEDA 0.
     pub min_replicas: u32,
     pub max_replicas: u32,
-    pub cpu: Option<Target>,
-    pub memory: Option<Target>,
-    /// `spec.metrics` as it came, with what is not read here.
+    /// Every target of CPU, of which the one that wants most replicas decides.
+    pub cpu: Vec<TargetOf>,
+    pub memory: Vec<TargetOf>,
+    /// `spec.metrics` of a HorizontalPodAutoscaler as it came, with what is not read here.
     pub metrics: Vec<serde_json::Value>,
     /// Replicas there are now, where the status tells.
     pub current_replicas: Option<u32>,
+}
+
+impl Autoscaler {
+    /// `HorizontalPodAutoscaler rivet-engine`.
+    pub fn title(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
 }
 
 /// A number of pods, or a share of them.
@@ -165,6 +198,7 @@ impl Amount {
 #[derive(Clone, Debug)]
 pub struct Budget {
     pub name: String,
+    pub namespace: Option<String>,
     /// `None` for expressions, which are not read.
     pub selector: Option<LabelMap>,
     pub min_available: Option<Amount>,

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::fields::{Read, items, name_of, text};
+use super::fields::{Read, maps, name_of, text};
 
 /// A volume at a path of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,11 @@ impl Mount {
         all.into_iter().filter_map(|(key, path)| Some((key, at(path)?))).collect()
     }
 
+    /// Whether it is a mount of the ConfigMap of this name.
+    pub fn is_of(&self, map: &str) -> bool {
+        matches!(&self.source, VolumeSource::ConfigMap { name, .. } if name == map)
+    }
+
     /// Whether a file at `path` would be one of this mount.
     pub fn covers(&self, path: &str) -> bool {
         is_at_or_below(path, &self.path)
@@ -65,14 +70,14 @@ pub fn is_at_or_below(path: &str, folder: &str) -> bool {
 /// Every mount of every container of a pod; a projected volume is one for each of its parts.
 pub(super) fn mounts(pod: &Value) -> Read<Vec<Mount>> {
     let mut volumes = Vec::new();
-    for volume in items(pod, "volumes")? {
+    for volume in maps(pod, "volumes")? {
         volumes.push((name_of(volume, "a volume")?, sources(volume)?));
     }
     let mut found = Vec::new();
     for key in ["containers", "initContainers"] {
-        for container in items(pod, key)? {
+        for container in maps(pod, key)? {
             let container_name = name_of(container, "a container")?;
-            for mount in items(container, "volumeMounts")? {
+            for mount in maps(container, "volumeMounts")? {
                 let volume = name_of(mount, "a mount")?;
                 let path = text(mount, "/mountPath").ok_or("a mount has no `mountPath`")?;
                 let sub_path = text(mount, "/subPath").or_else(|| text(mount, "/subPathExpr"));
@@ -93,7 +98,7 @@ pub(super) fn mounts(pod: &Value) -> Read<Vec<Mount>> {
 
 fn sources(volume: &Value) -> Read<Vec<VolumeSource>> {
     if let Some(projected) = volume.get("projected") {
-        return items(projected, "sources")?.iter().map(source).collect();
+        return maps(projected, "sources")?.iter().map(source).collect();
     }
     source(volume).map(|one| vec![one])
 }
@@ -115,7 +120,7 @@ fn source(volume: &Value) -> Read<VolumeSource> {
     };
     Ok(VolumeSource::ConfigMap {
         name: name_of(map, "a ConfigMap of a volume")?,
-        items: items(map, "items")?.iter().map(item).collect::<Read<_>>()?,
+        items: maps(map, "items")?.iter().map(item).collect::<Read<_>>()?,
         is_optional: map.get("optional").and_then(Value::as_bool).unwrap_or(false),
     })
 }

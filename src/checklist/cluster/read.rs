@@ -6,11 +6,11 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::fields::{Read, at, items, labels, name, namespace, number, port_ref, text, word};
+use super::fields::{Read, at, items, labels, maps, name, name_of, namespace, number, port_ref, text, word};
 use super::read_scaling::autoscaler;
 use super::read_workload::workload;
 use super::workload::PortRef;
-use super::{Amount, Backend, Budget, Cluster, ConfigMap, Ingress, Pod, Service, ServicePort, ServiceType};
+use super::{Amount, Backend, Budget, Cluster, ConfigMap, Ingress, Pod, Route, Service, ServicePort, ServiceType};
 use crate::checklist::known::{Known, Listed};
 
 /// Objects of each kind as they came, which may hold secrets; a kind that could not be listed is a gap.
@@ -24,6 +24,9 @@ pub struct Objects {
     pub pods: Known<Listed<Value>>,
     pub services: Known<Listed<Value>>,
     pub ingresses: Known<Listed<Value>>,
+    /// Routes of the Gateway API.
+    pub routes: Known<Listed<Value>>,
+    /// HorizontalPodAutoscalers, and from manifests the ScaledObjects that KEDA makes such of.
     pub autoscalers: Known<Listed<Value>>,
     pub budgets: Known<Listed<Value>>,
     pub config_maps: Known<Listed<Value>>,
@@ -61,6 +64,7 @@ impl Cluster {
             pods: list(&objects.pods, "Pod", |_, v| pod(v)),
             services: list(&objects.services, "Service", |_, v| service(v)),
             ingresses: list(&objects.ingresses, "Ingress", |_, v| ingress(v)),
+            routes: list(&objects.routes, "route", |_, v| route(v)),
             autoscalers: list(&objects.autoscalers, "HorizontalPodAutoscaler", |_, v| autoscaler(v)),
             budgets: list(&objects.budgets, "PodDisruptionBudget", |_, v| budget(v)),
             config_maps: list(&objects.config_maps, "ConfigMap", |_, v| config_map(v)),
@@ -130,8 +134,9 @@ fn service(value: &Value) -> Read<Service> {
             Some("ExternalName") => ServiceType::ExternalName,
             Some(other) => return Err(format!("`{other}` is no type of Service")),
         },
+        namespace: namespace(value)?,
         selector: labels(spec.get("selector"))?,
-        ports: items(spec, "ports")?.iter().map(port).collect::<Read<_>>()?,
+        ports: maps(spec, "ports")?.iter().map(port).collect::<Read<_>>()?,
         has_external_ips: !items(spec, "externalIPs")?.is_empty(),
         annotations: labels(value.pointer("/metadata/annotations"))?,
     })
@@ -140,24 +145,70 @@ fn service(value: &Value) -> Read<Service> {
 fn ingress(value: &Value) -> Read<Ingress> {
     let spec = at(value, "spec")?;
     let annotations = labels(value.pointer("/metadata/annotations"))?;
-    let backend = |host: Option<String>, backend: Option<&Value>| -> Option<Backend> {
-        let service = backend?.get("service")?;
-        let port = service.get("port");
-        let port = port.and_then(|p| port_ref(p.get("number")).or_else(|| text(p, "/name").map(PortRef::Name)));
-        Some(Backend { host, service: text(service, "/name")?, port })
+    // A backend may be something else than a Service, which leads to no port of ours.
+    let backend = |host: Option<String>, backend: &Value| -> Read<Option<Backend>> {
+        let Some(service) = backend.get("service") else {
+            return match backend.get("resource") {
+                Some(Value::Object(_)) => Ok(None),
+                _ => Err("a backend is neither a Service nor a resource".into()),
+            };
+        };
+        let port = match service.get("port") {
+            None | Some(Value::Null) => None,
+            Some(port) => {
+                let number = port.get("number").and_then(Value::as_u64).and_then(|n| u16::try_from(n).ok());
+                let port = number.map(PortRef::Number).or_else(|| text(port, "/name").map(PortRef::Name));
+                Some(port.ok_or("the port of a backend has neither number nor name")?)
+            }
+        };
+        let service = name_of(service, "the Service of a backend")?;
+        Ok(Some(Backend { namespace: namespace(value)?, host, service, port }))
     };
-    let mut backends: Vec<Backend> = backend(None, spec.get("defaultBackend")).into_iter().collect();
-    for rule in items(spec, "rules")? {
-        let paths = rule.get("http").map(|http| items(http, "paths")).transpose()?.unwrap_or_default();
-        backends.extend(paths.iter().filter_map(|path| backend(text(rule, "/host"), path.get("backend"))));
+    let mut backends = Vec::new();
+    match spec.get("defaultBackend") {
+        None | Some(Value::Null) => {}
+        Some(default) => backends.extend(backend(None, default)?),
+    }
+    for rule in maps(spec, "rules")? {
+        let host = word(rule, "host")?;
+        let http = match rule.get("http") {
+            None | Some(Value::Null) => continue,
+            Some(http @ Value::Object(_)) => http,
+            Some(_) => return Err("`http` of a rule is not a map".into()),
+        };
+        for path in maps(http, "paths")? {
+            backends.extend(backend(host.clone(), path.get("backend").ok_or("a path has no backend")?)?);
+        }
     }
     Ok(Ingress {
         name: name(value)?,
-        class: text(spec, "/ingressClassName").or_else(|| annotations.get("kubernetes.io/ingress.class").cloned()),
+        namespace: namespace(value)?,
+        class: word(spec, "ingressClassName")?.or_else(|| annotations.get("kubernetes.io/ingress.class").cloned()),
         backends,
-        has_tls: !items(spec, "tls")?.is_empty(),
+        has_tls: !maps(spec, "tls")?.is_empty(),
         annotations,
     })
+}
+
+/// A route of the Gateway API, of any kind that leads to Services.
+fn route(value: &Value) -> Read<Route> {
+    let (spec, own) = (at(value, "spec")?, namespace(value)?);
+    let mut backends = Vec::new();
+    for rule in maps(spec, "rules")? {
+        for to in maps(rule, "backendRefs")? {
+            if word(to, "kind")?.is_some_and(|kind| kind != "Service") {
+                continue;
+            }
+            backends.push(Backend {
+                namespace: word(to, "namespace")?.or_else(|| own.clone()),
+                host: None,
+                service: name_of(to, "a backend")?,
+                port: number(to, "/port")?.map(PortRef::Number),
+            });
+        }
+    }
+    let kind = text(value, "/kind").unwrap_or_else(|| "HTTPRoute".into());
+    Ok(Route { title: format!("{kind} {}", name(value)?), backends })
 }
 
 fn budget(value: &Value) -> Read<Budget> {
@@ -166,6 +217,7 @@ fn budget(value: &Value) -> Read<Budget> {
         spec.pointer("/selector/matchExpressions").and_then(Value::as_array).is_some_and(|e| !e.is_empty());
     Ok(Budget {
         name: name(value)?,
+        namespace: namespace(value)?,
         selector: match has_expressions {
             true => None,
             false => Some(labels(spec.pointer("/selector/matchLabels"))?),

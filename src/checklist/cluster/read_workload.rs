@@ -3,7 +3,8 @@
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::fields::{Read, at, items, labels, name, name_of, namespace, number, port_ref, quantity, text, word};
+use super::LabelMap;
+use super::fields::{Read, at, items, labels, maps, name, name_of, namespace, number, port_ref, quantity, text, word};
 use super::mounts::mounts;
 use super::workload::{
     Container, EnvSource, EnvValue, EnvVar, Handler, HealthProbe, Port, Resources, Spread, Workload,
@@ -25,6 +26,7 @@ pub(super) fn workload(kind: &str, value: &Value) -> Read<Workload> {
         kind: kind.to_owned(),
         name: name(value)?,
         namespace: namespace(value)?,
+        spread: spread(pod, &pod_labels)?,
         labels: pod_labels,
         selector,
         replicas: number(spec, "/replicas")?.unwrap_or(1),
@@ -34,9 +36,11 @@ pub(super) fn workload(kind: &str, value: &Value) -> Read<Workload> {
         },
         containers,
         grace_seconds: number(pod, "/terminationGracePeriodSeconds")?.unwrap_or(30),
-        spread: spread(pod),
-        host_network: pod.get("hostNetwork").and_then(Value::as_bool).unwrap_or(false),
-        init_containers: items(pod, "initContainers")?.iter().map(container).collect::<Read<_>>()?,
+        host_network: match pod.get("hostNetwork") {
+            None | Some(Value::Null) => false,
+            Some(is_set) => is_set.as_bool().ok_or("`hostNetwork` is neither true nor false")?,
+        },
+        init_containers: maps(pod, "initContainers")?.iter().map(container).collect::<Read<_>>()?,
         mounts: mounts(pod)?,
     })
 }
@@ -50,7 +54,13 @@ fn container(value: &Value) -> Read<Container> {
         })
     };
     let resources = |of: &str| -> Read<Resources> {
-        let of = value.pointer("/resources").and_then(|r| r.get(of));
+        let all = value.get("resources").filter(|r| !r.is_null());
+        let of = match all.map(|all| (all.is_object(), all.get(of))) {
+            Some((false, _)) => return Err("`resources` is not a map".into()),
+            Some((true, Some(of))) if !of.is_object() && !of.is_null() => return Err("`resources` holds no map".into()),
+            Some((true, of)) => of,
+            None => None,
+        };
         Ok(Resources { cpu: quantity(of, "cpu")?, memory: quantity(of, "memory")? })
     };
     let probe = |of: &str| match value.get(of) {
@@ -62,19 +72,21 @@ fn container(value: &Value) -> Read<Container> {
         let word = |v: &Value| v.as_str().map(str::to_owned).ok_or_else(|| format!("`{key}` holds what is no text"));
         items(value, key)?.iter().map(word).collect()
     };
+    let (requests, limits) = (resources("requests")?, resources("limits")?);
     Ok(Container {
         name: name_of(value, "a container")?,
         image: word(value, "image")?.unwrap_or_default(),
         args: [words("command")?, words("args")?].concat(),
-        ports: items(value, "ports")?.iter().map(port).collect::<Read<_>>()?,
-        env: items(value, "env")?.iter().map(env_var).collect::<Read<_>>()?,
-        env_from: items(value, "envFrom")?.iter().map(env_source).collect::<Read<_>>()?,
-        requests: resources("requests")?,
-        limits: resources("limits")?,
+        ports: maps(value, "ports")?.iter().map(port).collect::<Read<_>>()?,
+        env: maps(value, "env")?.iter().map(env_var).collect::<Read<_>>()?,
+        env_from: maps(value, "envFrom")?.iter().map(env_source).collect::<Read<_>>()?,
+        // Where only a limit is set, Kubernetes requests as much.
+        requests: Resources { cpu: requests.cpu.or(limits.cpu), memory: requests.memory.or(limits.memory) },
+        limits,
         startup: probe("startupProbe")?,
         readiness: probe("readinessProbe")?,
         liveness: probe("livenessProbe")?,
-        pre_stop_seconds: pre_stop(value),
+        pre_stop_seconds: pre_stop(value)?,
     })
 }
 
@@ -132,34 +144,99 @@ fn health_probe(value: &Value) -> Read<HealthProbe> {
 }
 
 /// Seconds of `preStop.sleep`, or of a command that is a sleep.
-fn pre_stop(container: &Value) -> Option<u64> {
-    let hook = container.pointer("/lifecycle/preStop")?;
-    if let Some(seconds) = hook.pointer("/sleep/seconds").and_then(Value::as_u64) {
-        return Some(seconds);
+fn pre_stop(container: &Value) -> Read<Option<u64>> {
+    let odd = || "`lifecycle.preStop` cannot be read".to_owned();
+    let part = |of: &Value, key: &str| match of.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(part @ Value::Object(_)) => Ok(Some(part.clone())),
+        Some(_) => Err(odd()),
+    };
+    let hook = part(container, "lifecycle")?.map(|l| part(&l, "preStop")).transpose()?.flatten();
+    let Some(hook) = hook else { return Ok(None) };
+    if let Some(sleep) = part(&hook, "sleep")? {
+        return number(&sleep, "/seconds")?.map(Some).ok_or_else(odd);
     }
-    let command: Vec<&str> = hook.pointer("/exec/command")?.as_array()?.iter().filter_map(Value::as_str).collect();
+    let Some(exec) = part(&hook, "exec")? else { return Ok(None) };
+    let command = items(&exec, "command")?.iter().map(|word| word.as_str().ok_or_else(odd));
+    let command: Vec<&str> = command.collect::<Read<_>>()?;
     let words: Vec<&str> = command.iter().flat_map(|part| part.split_whitespace()).collect();
-    let at = words.iter().position(|word| *word == "sleep" || word.ends_with("/sleep"))?;
-    words.get(at + 1)?.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok()
+    let Some(at) = words.iter().position(|word| *word == "sleep" || word.ends_with("/sleep")) else { return Ok(None) };
+    Ok(words.get(at + 1).and_then(|word| word.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok()))
 }
 
-fn spread(pod: &Value) -> Spread {
-    const HOST: &str = "kubernetes.io/hostname";
-    let list = |path: &str| pod.pointer(path).and_then(Value::as_array).into_iter().flatten();
-    let by_host = |term: &Value| term.get("topologyKey").and_then(Value::as_str) == Some(HOST);
-    let constraint = |hard: bool| {
-        let wanted = if hard { "DoNotSchedule" } else { "ScheduleAnyway" };
-        list("/topologySpreadConstraints").any(|c| {
-            let when = c.get("whenUnsatisfiable").and_then(Value::as_str).unwrap_or("DoNotSchedule");
-            by_host(c) && when == wanted
-        })
+/// What keeps pods with these labels off one host: constraints and terms that pick the pods themselves.
+fn spread(pod: &Value, own: &LabelMap) -> Read<Spread> {
+    let mut found = Spread::None;
+    let mut add = |topology: &str, is_hard: bool| {
+        let by = match (topology, is_hard) {
+            ("kubernetes.io/hostname", true) => Spread::Required,
+            ("kubernetes.io/hostname", false) => Spread::Soft,
+            // Pods in different zones are on different hosts.
+            (key, true) if key.ends_with("/zone") || key.ends_with("/region") => Spread::Zones,
+            _ => return,
+        };
+        found = found.max(by);
     };
-    let required = list("/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution").any(by_host);
-    let preferred = list("/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution")
-        .any(|p| p.get("podAffinityTerm").is_some_and(by_host));
-    match (required || constraint(true), preferred || constraint(false)) {
-        (true, _) => Spread::Required,
-        (false, true) => Spread::Soft,
-        (false, false) => Spread::None,
+    for constraint in maps(pod, "topologySpreadConstraints")? {
+        let key = text(constraint, "/topologyKey").ok_or("a spread constraint has no `topologyKey`")?;
+        let is_hard = match word(constraint, "whenUnsatisfiable")?.as_deref() {
+            Some("DoNotSchedule") | None => true,
+            Some("ScheduleAnyway") => false,
+            Some(other) => return Err(format!("`{other}` is nothing that a spread constraint does")),
+        };
+        // A skew of two lets two pods share a host while another has none.
+        let is_even = number::<u32>(constraint, "/maxSkew")?.unwrap_or(1) <= 1;
+        if is_even && selects(constraint.get("labelSelector"), own)? {
+            add(&key, is_hard);
+        }
     }
+    let rules = |key: &str| -> Read<Vec<Value>> {
+        let Some(affinity) = pod.get("affinity").filter(|a| !a.is_null()) else { return Ok(Vec::new()) };
+        let anti = affinity.as_object().ok_or("`affinity` is not a map")?.get("podAntiAffinity");
+        match anti {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(anti @ Value::Object(_)) => Ok(maps(anti, key)?.to_vec()),
+            Some(_) => Err("`podAntiAffinity` is not a map".into()),
+        }
+    };
+    for (key, is_hard) in [
+        ("requiredDuringSchedulingIgnoredDuringExecution", true),
+        ("preferredDuringSchedulingIgnoredDuringExecution", false),
+    ] {
+        for rule in rules(key)? {
+            let term = if is_hard { Some(&rule) } else { rule.get("podAffinityTerm") };
+            let term = term.ok_or("an anti-affinity has no term")?;
+            let topology = text(term, "/topologyKey").ok_or("an anti-affinity has no `topologyKey`")?;
+            if selects(term.get("labelSelector"), own)? {
+                add(&topology, is_hard);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a label selector with all its expressions picks these labels; none picks nothing, an empty one everything.
+fn selects(selector: Option<&Value>, own: &LabelMap) -> Read<bool> {
+    let Some(selector) = selector.filter(|s| !s.is_null()) else { return Ok(false) };
+    if !selector.is_object() {
+        return Err("a label selector is not a map".into());
+    }
+    let wanted = labels(selector.get("matchLabels"))?;
+    let mut picks = wanted.iter().all(|(name, value)| own.get(name) == Some(value));
+    for expression in maps(selector, "matchExpressions")? {
+        let key = text(expression, "/key").ok_or("an expression of a selector has no key")?;
+        let value = own.get(&key);
+        let among = || -> Read<bool> {
+            let values = items(expression, "values")?;
+            Ok(value.is_some_and(|value| values.iter().any(|v| v.as_str() == Some(value))))
+        };
+        picks &= match text(expression, "/operator").as_deref() {
+            Some("In") => among()?,
+            Some("NotIn") => !among()?,
+            Some("Exists") => value.is_some(),
+            Some("DoesNotExist") => value.is_none(),
+            _ => return Err("an expression of a selector has no operator".into()),
+        };
+    }
+    Ok(picks)
 }

@@ -28,13 +28,15 @@ pub struct Workload {
     pub mounts: Vec<Mount>,
 }
 
-/// What keeps two pods of a workload off one host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What keeps two pods of a workload off one host, the strongest last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Spread {
     #[default]
     None,
     /// Preferred, so that a full cluster may still put them together.
     Soft,
+    /// Required of zones, which keeps them apart where there are several.
+    Zones,
     Required,
 }
 

@@ -16,7 +16,7 @@ pub fn is_config_name(name: &str) -> bool {
 }
 
 /// Reads one file by the end of its name; errors show nothing of it.
-pub(super) fn parse(name: &str, text: &str) -> Result<Value, String> {
+pub fn parse_config(name: &str, text: &str) -> Result<Value, String> {
     let is_yaml = name.trim_end_matches(')').ends_with(".yaml") || name.trim_end_matches(')').ends_with(".yml");
     let tree: Value = match is_yaml {
         true => {

@@ -13,7 +13,7 @@ mod telemetry;
 mod tls;
 mod token;
 
-pub use config_file::{ConfigFile, is_config_name};
+pub use config_file::{ConfigFile, is_config_name, parse_config};
 pub use database::DatabaseAddress;
 pub use engine::{ApiAnswer, ClientToken, EngineSeen, Health, HostMetadata, HostSeen, PoolKind, PoolSeen};
 pub use outside::{Attempt, Door, OutsideSeen, Reach};

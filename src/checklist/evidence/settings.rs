@@ -7,7 +7,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::config_file::{ConfigFile, is_config_name, merge, parse};
+use super::config_file::{ConfigFile, is_config_name, merge, parse_config};
 use crate::checklist::cluster::{Cluster, ConfigMap, Container, EnvSource, EnvValue, Mount, VolumeSource, Workload};
 use crate::checklist::known::{Gap, Known, unknown};
 
@@ -231,7 +231,7 @@ impl EngineSettings {
     }
 
     fn add_text(&mut self, name: &str, text: &str) {
-        match parse(name, text) {
+        match parse_config(name, text) {
             Ok(tree) => {
                 merge(&mut self.tree.0, tree);
                 self.sources.push(name.to_owned());

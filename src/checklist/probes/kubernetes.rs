@@ -82,11 +82,12 @@ mod client {
         let client = Client::try_from(config)
             .map_err(|e| Gap::new(format!("no Kubernetes client: {}", crate::model::chain(&e))))?;
         let lists = Lists { client, namespace: &namespace, access };
-        let (deployments, stateful_sets, services, ingresses, autoscalers, budgets, config_maps) = tokio::join!(
+        let (deployments, stateful_sets, services, ingresses, routes, autoscalers, budgets, config_maps) = tokio::join!(
             lists.list("apis/apps/v1", "deployments", None),
             lists.list("apis/apps/v1", "statefulsets", None),
             lists.list("api/v1", "services", None),
             lists.list("apis/networking.k8s.io/v1", "ingresses", None),
+            lists.list("apis/gateway.networking.k8s.io/v1", "httproutes", None),
             lists.list("apis/autoscaling/v2", "horizontalpodautoscalers", None),
             lists.list("apis/policy/v1", "poddisruptionbudgets", None),
             lists.list("api/v1", "configmaps", None),
@@ -100,6 +101,7 @@ mod client {
             pods: unknown("pods were not listed, because the engine's workload is not known"),
             services,
             ingresses,
+            routes,
             autoscalers,
             budgets,
             config_maps,
