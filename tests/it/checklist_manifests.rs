@@ -358,3 +358,44 @@ fn a_probe_of_the_guard_is_a_note_and_replicas_are_not_ready_nodes() {
     let ready = finding(&report, "ready-nodes");
     assert!(ready.status == Status::Unknown && ready.reason.contains("2 engine nodes asked for"), "{ready:?}");
 }
+
+#[test]
+fn variables_are_read_out_of_config_maps_and_the_one_that_wins_is_named() {
+    let with_env = |variables: Value, from: Option<Value>| {
+        let mut objects = pod(move |p| {
+            let container = &mut p["containers"][0];
+            container["env"].as_array_mut().unwrap().extend(variables.as_array().unwrap().iter().cloned());
+            if let Some(from) = &from {
+                container["envFrom"] = from.clone();
+            }
+        });
+        objects.config_maps.as_mut().unwrap().items.push(json!({
+            "metadata": {"name": "env", "namespace": "rivet-engine"},
+            "data": {"OTEL_ENABLED": "1", "OTEL_GRPC_ENDPOINT": "http://from-map:4317"},
+        }));
+        objects
+    };
+    let on = json!({"name": "RIVET_OTEL_ENABLED", "value": "1"});
+    let own = json!({"name": "RIVET_OTEL_GRPC_ENDPOINT", "value": "http://own:4317"});
+    let general = json!({"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://user:pw@general:4317"});
+    let traces = json!({"name": "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "value": "http://traces:4317"});
+    let map = json!([{"prefix": "RIVET_", "configMapRef": {"name": "env"}}]);
+    for (objects, expected, word) in [
+        (with_env(json!([on]), None), Status::Pass, "http://localhost:4317"),
+        (with_env(json!([on, own]), None), Status::Pass, "http://own:4317"),
+        (with_env(json!([on, own, general]), None), Status::Pass, "spans go to general:4317"),
+        (with_env(json!([on, own, general, traces]), None), Status::Pass, "http://traces:4317"),
+        (with_env(json!([]), Some(map.clone())), Status::Pass, "http://from-map:4317"),
+        (with_env(json!([own]), Some(map)), Status::Pass, "http://own:4317"),
+        (with_env(json!([]), Some(json!([{"configMapRef": {"name": "gone"}}]))), Status::Unknown, "ConfigMap gone"),
+        (with_env(json!([]), Some(json!([{"secretRef": {"name": "s"}}]))), Status::Unknown, "Secret s"),
+    ] {
+        let report = report(objects);
+        let finding = finding(&report, "otel-enabled");
+        assert_eq!(finding.status, expected, "{finding:?}");
+        assert!(
+            format!("{finding:?}").contains(word) && !format!("{finding:?}").contains("pw"),
+            "`{word}`: {finding:?}"
+        );
+    }
+}
