@@ -315,6 +315,54 @@ fn limits_alone_are_requests_too() {
 }
 
 #[test]
+fn nats_servers_are_a_cluster_where_something_connects_them() {
+    let nats = |args: Value, file: Option<&str>| {
+        with(|o| {
+            each(&mut o.stateful_sets, |s| {
+                if s["metadata"]["name"] == "nats" {
+                    set(s, &format!("{CONTAINER}/args"), args.clone());
+                    let pod = s.pointer_mut(POD).unwrap();
+                    pod["volumes"] = json!([{"name": "c", "configMap": {"name": "nats-config"}}]);
+                    pod["containers"][0]["volumeMounts"] = json!([{"name": "c", "mountPath": "/etc/nats"}]);
+                }
+            });
+            if let Some(text) = file {
+                o.config_maps.as_mut().unwrap().items.push(json!({
+                    "metadata": {"name": "nats-config", "namespace": "rivet-engine"}, "data": {"nats.conf": text},
+                }));
+            }
+        })
+    };
+    let by_file = json!(["-c", "/etc/nats/nats.conf"]);
+    let routes = "cluster {\n  name: rivet\n  routes = [nats-route://nats-0.nats:6222]\n}\n";
+    for (args, file, servers, jetstream) in [
+        (json!([]), None, Status::Unknown, Status::Unknown),
+        (by_file.clone(), None, Status::Unknown, Status::Unknown),
+        (by_file.clone(), Some(routes), Status::Pass, Status::Pass),
+        (by_file.clone(), Some("port: 4222\ncluster { routes: [] }"), Status::Unknown, Status::Pass),
+        (by_file.clone(), Some("# cluster { routes = [nats://a] }\njetstream {}"), Status::Unknown, Status::Info),
+        (by_file.clone(), Some("jetstream: false"), Status::Unknown, Status::Pass),
+        (by_file, Some("include other.conf"), Status::Unknown, Status::Unknown),
+        (
+            json!(["--cluster", "nats://0.0.0.0:6222", "-routes=nats://nats-0.nats:6222"]),
+            None,
+            Status::Pass,
+            Status::Unknown,
+        ),
+        (json!(["--config=/x", "--jetstream=true"]), None, Status::Unknown, Status::Info),
+        (json!(["-js"]), None, Status::Unknown, Status::Info),
+    ] {
+        let report = report(nats(args.clone(), file));
+        let seen = |item: &str| finding(&report, item).clone();
+        assert_eq!(seen("nats-servers").status, servers, "{args} {file:?}: {:?}", seen("nats-servers"));
+        assert_eq!(seen("nats-jetstream").status, jetstream, "{args} {file:?}: {:?}", seen("nats-jetstream"));
+    }
+    // A NATS that the engine does not go to says nothing of its own.
+    let elsewhere = config(&NO_SECRETS.replace("nats:4222", "nats.example.com:4222"));
+    assert_eq!(status(elsewhere, "nats-servers"), Status::Unknown);
+}
+
+#[test]
 fn only_rules_about_the_pods_themselves_keep_them_apart() {
     let constraint = |key: &str, when: &str, skew: u32, selector: Value| {
         let constraint =

@@ -10,6 +10,7 @@ mod general;
 mod ingress;
 mod monitoring;
 mod nats;
+mod nats_plan;
 mod postgres;
 mod resources;
 mod scaling;
