@@ -12,6 +12,7 @@ mod catalogue;
 mod catalogue_pages;
 mod catalogue_traps;
 mod checklist;
+mod checklist_cli;
 mod checklist_items;
 #[cfg(feature = "kubernetes")]
 mod checklist_kubernetes;

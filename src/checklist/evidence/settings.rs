@@ -302,7 +302,7 @@ impl EngineSettings {
         }
         match self.unseen() {
             None => Ok(false),
-            Some(unseen) => unknown(format!("`{section}` may be set: {unseen}")),
+            Some(unseen) => Err(self.may_be_set(section, unseen)),
         }
     }
 
@@ -384,8 +384,14 @@ impl EngineSettings {
     fn absent(&self, path: &str) -> Setting {
         match self.unseen() {
             None => Setting::Unset,
-            Some(unseen) => Setting::Unseen(Gap::new(format!("`{path}` may be set: {unseen}"))),
+            Some(unseen) => Setting::Unseen(self.may_be_set(path, unseen)),
         }
+    }
+
+    fn may_be_set(&self, path: &str, unseen: &str) -> Gap {
+        let is_file = self.unseen_files.iter().any(|file| file == unseen);
+        let help = if is_file { "; `check.engine_config` may name the engine's files instead" } else { "" };
+        Gap::new(format!("`{path}` may be set: {unseen}{help}"))
     }
 
     fn files(&self) -> String {

@@ -35,7 +35,8 @@ pub fn read(path: &Path, namespace: Option<&str>, engine: Option<&str>) -> Known
         }
     };
     if found.objects.is_empty() {
-        let why = found.unread.first().map(|u| format!(": {u}")).unwrap_or_default();
+        let first = found.unread.first().or(found.unread_of.first().map(|(_, reason)| reason));
+        let why = first.map(|u| format!(": {u}")).unwrap_or_default();
         return unknown(format!("{source} hold no Kubernetes object{why}"));
     }
     Ok(found.objects(source, namespace, engine))
@@ -72,7 +73,10 @@ fn stream(from: impl Read) -> Known<String> {
 #[derive(Default)]
 struct Found {
     objects: Vec<Value>,
+    /// What could not be read, which may have been anything.
     unread: Vec<String>,
+    /// Objects of a kind that is known, and why each could not be read.
+    unread_of: Vec<(String, String)>,
 }
 
 impl Found {
@@ -179,8 +183,12 @@ impl Found {
                 if (has("apiVersion") || has("kind")) && (has("metadata") || has("spec") || has("data")) {
                     let missing = if version.is_none() { "apiVersion" } else { "kind" };
                     let of_name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("without a name");
-                    let kind = kind.unwrap_or("object");
-                    self.unread.push(format!("{kind} {of_name} in {name} has no `{missing}`, so that it was not read"));
+                    let shown = kind.unwrap_or("object");
+                    let reason = format!("{shown} {of_name} in {name} has no `{missing}`, so that it was not read");
+                    match kind {
+                        Some(kind) => self.unread_of.push((kind.to_owned(), reason)),
+                        None => self.unread.push(reason),
+                    }
                 }
             }
         }
@@ -206,8 +214,10 @@ impl Found {
                 let name = v.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("without a name");
                 format!("{} {name} is of `{}`, which is not read", text(v, "kind"), text(v, "apiVersion"))
             });
+            let of_kind = self.unread_of.iter().filter(|(kind, _)| kinds.iter().any(|(of, _)| of == kind));
+            let of_kind = of_kind.map(|(_, reason)| reason.clone());
             Ok(Listed {
-                unread: self.unread.iter().cloned().chain(unread).collect(),
+                unread: self.unread.iter().cloned().chain(of_kind).chain(unread).collect(),
                 items: self.objects.iter().filter(is_wanted).filter(is_one).cloned().collect(),
             })
         };
@@ -346,6 +356,9 @@ mod tests {
         ] {
             let unread = read(text).services.unwrap().unread;
             assert!(unread.len() == 1 && unread[0].contains(named), "{text}: {unread:?}");
+            // What says its kind can be none of another.
+            let is_of_kind = named.starts_with("Service");
+            assert_eq!(read(text).budgets.unwrap().unread.is_empty(), is_of_kind, "{text}");
         }
         // Others' kinds and values of a chart are nothing that is missing.
         for text in
