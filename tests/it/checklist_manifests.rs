@@ -303,6 +303,15 @@ fn a_limit_of_connections_that_is_not_read_fails_nothing() {
 }
 
 #[test]
+fn an_empty_selector_of_a_budget_holds_for_every_pod() {
+    let selector =
+        |selector: Value| with(move |o| each(&mut o.budgets, |b| set(b, "/spec/selector", selector.clone())));
+    assert_eq!(status(selector(json!({})), "disruption-budget"), Status::Pass);
+    assert_eq!(status(selector(Value::Null), "disruption-budget"), Status::Fail);
+    assert_eq!(status(selector(json!([])), "disruption-budget"), Status::Unknown);
+}
+
+#[test]
 fn limits_alone_are_requests_too() {
     let limited = report(engine(&format!("{CONTAINER}/resources/requests"), Value::Null));
     for (item, expected) in

@@ -194,13 +194,23 @@ impl Amount {
     }
 }
 
+/// The pods that a PodDisruptionBudget holds for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selected {
+    /// Those with these labels; none without labels.
+    Pods(LabelMap),
+    /// Those of the whole namespace, which an empty selector picks (`policy/v1`).
+    AllPods,
+    /// Expressions, which are not read.
+    ByExpressions,
+}
+
 /// A PodDisruptionBudget.
 #[derive(Clone, Debug)]
 pub struct Budget {
     pub name: String,
     pub namespace: Option<String>,
-    /// `None` for expressions, which are not read.
-    pub selector: Option<LabelMap>,
+    pub selector: Selected,
     pub min_available: Option<Amount>,
     pub max_unavailable: Option<Amount>,
 }

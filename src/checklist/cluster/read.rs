@@ -10,7 +10,10 @@ use super::fields::{Read, at, items, labels, maps, name, name_of, namespace, num
 use super::read_scaling::autoscaler;
 use super::read_workload::workload;
 use super::workload::PortRef;
-use super::{Amount, Backend, Budget, Cluster, ConfigMap, Ingress, Pod, Route, Service, ServicePort, ServiceType};
+use super::{
+    Amount, Backend, Budget, Cluster, ConfigMap, Ingress, LabelMap, Pod, Route, Selected, Service, ServicePort,
+    ServiceType,
+};
 use crate::checklist::known::{Known, Listed};
 
 /// Objects of each kind as they came, which may hold secrets; a kind that could not be listed is a gap.
@@ -213,15 +216,22 @@ fn route(value: &Value) -> Read<Route> {
 
 fn budget(value: &Value) -> Read<Budget> {
     let spec = at(value, "spec")?;
-    let has_expressions =
-        spec.pointer("/selector/matchExpressions").and_then(Value::as_array).is_some_and(|e| !e.is_empty());
+    let selector = match spec.get("selector") {
+        None | Some(Value::Null) => Selected::Pods(LabelMap::new()),
+        Some(selector @ Value::Object(_)) => {
+            let wanted = labels(selector.get("matchLabels"))?;
+            match (maps(selector, "matchExpressions")?.is_empty(), wanted.is_empty()) {
+                (false, _) => Selected::ByExpressions,
+                (true, true) => Selected::AllPods,
+                (true, false) => Selected::Pods(wanted),
+            }
+        }
+        Some(_) => return Err("`selector` is not a map".into()),
+    };
     Ok(Budget {
         name: name(value)?,
         namespace: namespace(value)?,
-        selector: match has_expressions {
-            true => None,
-            false => Some(labels(spec.pointer("/selector/matchLabels"))?),
-        },
+        selector,
         min_available: amount(spec.get("minAvailable"))?,
         max_unavailable: amount(spec.get("maxUnavailable"))?,
     })

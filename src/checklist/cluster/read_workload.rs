@@ -16,8 +16,12 @@ pub(super) fn workload(kind: &str, value: &Value) -> Read<Workload> {
     let pod = template.pointer("/spec").filter(|v| v.is_object()).ok_or("`spec.template.spec` is missing")?;
     let containers = pod.get("containers").and_then(Value::as_array).ok_or("it has no list of containers")?;
     let containers: Vec<Container> = containers.iter().map(container).collect::<Read<_>>()?;
-    let (pod_labels, selector) =
-        (labels(template.pointer("/metadata/labels"))?, labels(spec.pointer("/selector/matchLabels"))?);
+    let pod_labels = labels(template.pointer("/metadata/labels"))?;
+    let selector = match spec.get("selector") {
+        None | Some(Value::Null) => LabelMap::new(),
+        Some(selector @ Value::Object(_)) => labels(selector.get("matchLabels"))?,
+        Some(_) => return Err("`selector` is not a map".into()),
+    };
     // Kubernetes refuses this, so that it is a sign of labels that could not be read: nothing would find the pods.
     if pod_labels.is_empty() || selector.iter().any(|(name, value)| pod_labels.get(name) != Some(value)) {
         return Err("its selector does not pick its own pods".into());

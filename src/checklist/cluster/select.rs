@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::{
-    Autoscaler, Backend, Budget, Cluster, ConfigMap, Container, EnvValue, Image, LabelMap, PortRef, Service,
+    Autoscaler, Backend, Budget, Cluster, ConfigMap, Container, EnvValue, Image, LabelMap, PortRef, Selected, Service,
     ServicePort, Workload,
 };
 use crate::checklist::known::{Known, unknown};
@@ -155,11 +155,15 @@ impl Cluster {
     pub fn budgets_of(&self, workload: &Workload) -> Known<Vec<&Budget>> {
         let list = self.budgets.as_ref().map_err(Clone::clone)?;
         let beside: Vec<&Budget> = list.items.iter().filter(|b| workload.is_beside(b.namespace.as_deref())).collect();
-        let holds = |b: &&&Budget| b.selector.as_ref().is_some_and(|s| workload.is_selected_by(s));
+        let holds = |b: &&&Budget| match &b.selector {
+            Selected::Pods(labels) => workload.is_selected_by(labels),
+            Selected::AllPods => true,
+            Selected::ByExpressions => false,
+        };
         let found: Vec<&Budget> = beside.iter().filter(holds).copied().collect();
         if found.is_empty() {
             list.is_whole()?;
-            if let Some(odd) = beside.iter().find(|b| b.selector.is_none()) {
+            if let Some(odd) = beside.iter().find(|b| b.selector == Selected::ByExpressions) {
                 return unknown(format!("PodDisruptionBudget {} selects by expressions, which are not read", odd.name));
             }
         }

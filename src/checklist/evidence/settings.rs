@@ -201,7 +201,12 @@ impl EngineSettings {
             };
             return self.add_unread_map(unseen);
         };
-        for (key, path) in mount.files(map.data.keys().chain(&map.binary)) {
+        let files = mount.files(map.data.keys().chain(&map.binary));
+        // Who mounts a folder of the engine's configuration means to give it some.
+        if !files.iter().any(|(_, path)| is_file(path)) {
+            self.add_unread_map(format!("ConfigMap {name} holds no file that the engine would read at {}", mount.path));
+        }
+        for (key, path) in files {
             match map.data.get(key) {
                 _ if !is_file(&path) => {}
                 Some(text) => {
