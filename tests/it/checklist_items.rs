@@ -115,6 +115,12 @@ fn doors_that_answer_outsiders_are_open() {
         e.cluster = unknown("the Kubernetes API cannot be reached");
     });
     assert_eq!(unread, Status::Unknown);
+    let unread = status("plain-http-closed", |e| {
+        let reach = Reach::Other { status: 301, location: Some("https://r/".into()) };
+        e.outside.attempts.push(Attempt { door: Door::PlainHttp, url: "http://r".into(), reach });
+        e.cluster = unknown("the Kubernetes API cannot be reached");
+    });
+    assert_eq!(unread, Status::Unknown, "a node port may serve it");
     let here = status("peer-port-closed", |e| e.outside.on_this_machine.push((Door::Peer, "10.0.0.5:6421".into())));
     assert_eq!(here, Status::Warn, "a firewall cannot be seen");
 }

@@ -2,6 +2,7 @@
 
 use rivetwatch::checklist::cluster::Objects;
 use rivetwatch::checklist::known::{Known, Listed};
+use rivetwatch::checklist::probes::manifests;
 use rivetwatch::checklist::{Report, Status};
 use serde_json::{Value, json};
 
@@ -203,47 +204,65 @@ fn unmet_by_one_thing_each() -> Objects {
     objects
 }
 
+/// The lists of every kind.
+fn lists(objects: &mut Objects) -> [&mut Known<Listed<Value>>; 7] {
+    [
+        &mut objects.deployments,
+        &mut objects.stateful_sets,
+        &mut objects.services,
+        &mut objects.ingresses,
+        &mut objects.autoscalers,
+        &mut objects.budgets,
+        &mut objects.config_maps,
+    ]
+}
+
+/// An object as it is read from a file, so that what says of which kind it is may be broken too.
+fn read_alone(object: &Value) -> Objects {
+    let beside = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "rivet-engine"}});
+    let text = json!({"apiVersion": "v1", "kind": "List", "items": [beside, object]}).to_string();
+    manifests::read_text("broken", &text, None, None).unwrap()
+}
+
 /// No broken value makes an item pass that does not pass without it, or fail that does not fail; none makes it crash.
 #[test]
 fn half_broken_objects_never_make_an_item_pass_or_fail() {
-    type List = fn(&mut Objects) -> &mut Known<Listed<Value>>;
-    let lists: [(&str, List); 7] = [
-        ("deployments", |o| &mut o.deployments),
-        ("stateful_sets", |o| &mut o.stateful_sets),
-        ("services", |o| &mut o.services),
-        ("ingresses", |o| &mut o.ingresses),
-        ("autoscalers", |o| &mut o.autoscalers),
-        ("budgets", |o| &mut o.budgets),
-        ("config_maps", |o| &mut o.config_maps),
-    ];
     let mut tried = 0;
     let mut wrong = Vec::new();
     for base in [shipped(), unmet_in_every_way(), unmet_by_one_thing_each()] {
         let before = report(base.clone());
         let before: Vec<(&str, Status)> = before.findings.iter().map(|f| (f.item.as_str(), f.status)).collect();
-        for (name, list) in lists {
-            let objects = list(&mut base.clone()).clone().unwrap().items;
-            for (i, object) in objects.iter().enumerate() {
-                for (at, variant) in (0..).flat_map(|at| [(at, 0), (at, 1)]) {
-                    let Some(broken) = broken(object, at, variant) else { break };
-                    let mut changed = base.clone();
-                    list(&mut changed).as_mut().unwrap().items[i] = broken.clone();
-                    let after = report(changed);
-                    tried += 1;
-                    for (item, was) in &before {
-                        let finding = finding(&after, item);
-                        let is_wrong = match (was, finding.status) {
-                            // What does not apply is no pass either, and must not become one.
-                            (Status::Pass | Status::Info, Status::Pass) => false,
-                            (_, Status::Pass) => true,
-                            // Nor does an unmet item stop to apply because its object is broken.
-                            (Status::Fail | Status::Warn, Status::Skipped) => true,
-                            (Status::Pass | Status::Info | Status::Unknown | Status::Skipped, Status::Fail) => true,
-                            _ => false,
-                        };
-                        if is_wrong && !is_a_readable_change(item, &broken) {
-                            wrong.push(format!("{name}[{i}] at {at}: {was:?} -> {finding:?}\n  {broken}"));
-                        }
+        let mut whole = base.clone();
+        let places = lists(&mut whole).into_iter().enumerate().flat_map(|(kind, list)| {
+            let objects = list.as_ref().unwrap().items.clone().into_iter().enumerate();
+            objects.map(move |(i, object)| (kind, i, object)).collect::<Vec<_>>()
+        });
+        for (kind, i, object) in places {
+            let mut others = base.clone();
+            lists(&mut others)[kind].as_mut().unwrap().items.remove(i);
+            for (at, variant) in (0..).flat_map(|at| [(at, 0), (at, 1)]) {
+                let Some(broken) = broken(&object, at, variant) else { break };
+                let mut changed = others.clone();
+                for (list, more) in lists(&mut changed).into_iter().zip(lists(&mut read_alone(&broken))) {
+                    let (list, more) = (list.as_mut().unwrap(), more.as_mut().unwrap());
+                    list.items.append(&mut more.items);
+                    list.unread.append(&mut more.unread);
+                }
+                let after = report(changed);
+                tried += 1;
+                for (item, was) in &before {
+                    let finding = finding(&after, item);
+                    let is_wrong = match (was, finding.status) {
+                        // What does not apply is no pass either, and must not become one.
+                        (Status::Pass | Status::Info, Status::Pass) => false,
+                        (_, Status::Pass) => true,
+                        // Nor does an unmet item stop to apply because its object is broken.
+                        (Status::Fail | Status::Warn, Status::Skipped) => true,
+                        (Status::Pass | Status::Info | Status::Unknown | Status::Skipped, Status::Fail) => true,
+                        _ => false,
+                    };
+                    if is_wrong && !is_a_readable_change(item, &broken) {
+                        wrong.push(format!("{kind}[{i}] at {at}: {was:?} -> {finding:?}\n  {broken}"));
                     }
                 }
             }

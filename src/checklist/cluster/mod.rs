@@ -153,6 +153,8 @@ pub struct TargetOf {
 pub struct Autoscaler {
     /// `HorizontalPodAutoscaler`, or KEDA's `ScaledObject`.
     pub kind: &'static str,
+    /// A ScaledObject, or what KEDA made of one and would make again if it were changed.
+    pub is_kedas: bool,
     pub name: String,
     pub namespace: Option<String>,
     pub target_kind: String,

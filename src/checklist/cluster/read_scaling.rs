@@ -47,6 +47,9 @@ fn horizontal(value: &Value) -> Read<Autoscaler> {
     }
     Ok(Autoscaler {
         kind: "HorizontalPodAutoscaler",
+        is_kedas: value.pointer("/metadata/ownerReferences").and_then(Value::as_array).is_some_and(|owners| {
+            owners.iter().any(|owner| owner.get("kind").and_then(Value::as_str) == Some("ScaledObject"))
+        }),
         name: name(value)?,
         namespace: namespace(value)?,
         target_kind: text(spec, "/scaleTargetRef/kind").ok_or("`scaleTargetRef.kind` is missing")?,
@@ -89,6 +92,7 @@ fn scaled_object(value: &Value) -> Read<Autoscaler> {
     }
     Ok(Autoscaler {
         kind: "ScaledObject",
+        is_kedas: true,
         name: name(value)?,
         namespace: namespace(value)?,
         target_kind: match at(spec, "scaleTargetRef")?.get("kind") {

@@ -25,7 +25,7 @@ impl Cluster {
     /// The named one, else those with the engine's image, else those whose pods are labelled `rivet-engine`.
     ///
     /// # Errors
-    /// Workloads could not be listed, or none is the engine.
+    /// Workloads could not be listed, none is the engine, or several namespaces have one.
     pub fn engines(&self) -> Known<Vec<(&Workload, &Container)>> {
         let workloads = self.workloads.as_ref().map_err(Clone::clone)?;
         let pick = |wanted: &dyn Fn(&Workload) -> bool| -> Vec<(&Workload, &Container)> {
@@ -42,6 +42,16 @@ impl Cluster {
                 }
             }
         };
+        // Each namespace has a configuration and a database of its own, and the checklist judges one installation.
+        let mut namespaces: Vec<&str> = found.iter().filter_map(|(w, _)| w.namespace.as_deref()).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        if namespaces.len() > 1 {
+            return unknown(format!(
+                "engines stand in the namespaces {}; choose one with `check.kubernetes.namespace`",
+                namespaces.join(", ")
+            ));
+        }
         if !found.is_empty() {
             return Ok(found);
         }

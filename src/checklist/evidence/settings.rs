@@ -199,7 +199,7 @@ impl EngineSettings {
                 },
                 Err(gap) => format!("ConfigMap {name} was not read: {gap}"),
             };
-            return self.add_unread_map(unseen);
+            return self.unseen_files.push(unseen);
         };
         let files = mount.files(map.data.keys().chain(&map.binary));
         // Who mounts a folder of the engine's configuration means to give it some.
@@ -376,7 +376,9 @@ impl EngineSettings {
             },
             Setting::Unset => Ok((default, "the engine's default".into())),
             // A figure that hardly anybody sets: the default stands, and says so.
-            Setting::Unseen(_) => Ok((default, "the engine's default, where no variable changes it".into())),
+            Setting::Unseen(_) => {
+                Ok((default, "the engine's default, where nothing that was not read changes it".into()))
+            }
             Setting::Elsewhere(from) => unknown(format!("`{path}` comes from {from}, which is not read")),
         }
     }

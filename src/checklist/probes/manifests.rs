@@ -135,9 +135,9 @@ impl Found {
     /// Reads each document for itself, so that one broken does not hide the others.
     fn add(&mut self, name: &str, text: &str) {
         // JSON is YAML too, which is far slower to read; what begins like it may still be a flow map of YAML.
-        let json = text.trim_start().starts_with('{').then(|| serde_json::from_str(text));
-        match json {
-            Some(Ok(value)) => return self.add_object(name, value),
+        let read = || serde_json::Deserializer::from_str(text).into_iter().collect::<Result<Vec<Value>, _>>();
+        match text.trim_start().starts_with('{').then(read) {
+            Some(Ok(values)) => return values.into_iter().for_each(|value| self.add_object(name, value)),
             Some(Err(e)) if name.ends_with(".json") => return self.unread.push(format!("{name} is no JSON: {e}")),
             None if name.ends_with(".json") => return self.unread.push(format!("{name} is no JSON object")),
             _ => {}
@@ -169,6 +169,10 @@ impl Found {
                 // Items of a `ServiceList` are Services of its version, which each may leave unsaid.
                 let (of_kind, version) = (kind.trim_end_matches("List"), version.map(str::to_owned));
                 for item in items.clone() {
+                    if !item.is_object() {
+                        self.unread.push(format!("an item of a {kind} in {name} is no object"));
+                        continue;
+                    }
                     self.add_object(name, with_kind(item, of_kind, version.as_deref()));
                 }
             }
@@ -351,6 +355,7 @@ mod tests {
             ("apiVersion: v1\nmetadata: {name: s}\nspec: {}", "object s in x has no `kind`"),
             ("apiVersion: v1\nkind: [Service]\nmetadata: {name: s}", "object s in x has no `kind`"),
             ("apiVersion: v1\nkind: ServiceList\nitems: {}", "`items` of a ServiceList in x is not a list"),
+            ("apiVersion: v1\nkind: List\nitems: [x]", "an item of a List in x is no object"),
             ("apiVersion: apps/v1\nkind: Service\nmetadata: {name: s}", "Service s is of `apps/v1`, which is not read"),
             ("apiVersion: v1\nkind: List\nitems: [{metadata: {name: s}, kind: Service}]", "Service s in x has no"),
         ] {
@@ -399,6 +404,9 @@ mod tests {
         let pods: Vec<String> = (0..10_000).map(pod).collect();
         let json = format!("{{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{}]}}", pods.join(","));
         let yaml = format!("apiVersion: v1\nkind: List\nitems:\n- {}\n", pods.join("\n- "));
+        // As two calls of `kubectl get -o json` print them.
+        let twice = format!("{}\n{json}\n", pods[0]);
+        assert_eq!(read_text("standard input", &twice, None, None).unwrap().pods.unwrap().items.len(), 10_001);
         for text in [json, yaml] {
             let pods = read_text("standard input", &text, None, None).unwrap().pods.unwrap();
             assert_eq!((pods.items.len(), pods.unread), (10_000, Vec::new()));

@@ -45,8 +45,9 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// Keys that reasons name, and the flags that do the same.
-const FLAGS: [(&str, &str); 8] = [
+const FLAGS: [(&str, &str); 9] = [
     ("`check.kubernetes.mode: off`", "`--no-kubernetes`"),
+    ("`check.kubernetes.namespace`", "`--namespace`"),
     ("`engine.public_url`", "`--public-url`"),
     ("`check.engine_config`", "`--engine-config`"),
     ("`check.postgres.url_file`", "`--postgres-url-file`"),
