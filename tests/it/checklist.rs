@@ -1,4 +1,4 @@
-//! The checklist over manifests: the shipped ones give exactly their findings, and broken ones never pass.
+//! The checklist over manifests: the shipped ones give exactly their findings, and every figure has two sides.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub fn shipped_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checklist/shipped")
 }
 
-fn shipped() -> Objects {
+pub fn shipped() -> Objects {
     static READ: std::sync::OnceLock<Objects> = std::sync::OnceLock::new();
     let read = || {
         let mut objects = manifests::read(&shipped_folder(), None, None).unwrap();
@@ -34,7 +34,7 @@ pub fn evidence(objects: Objects) -> Evidence {
     evidence
 }
 
-fn report(objects: Objects) -> Report {
+pub fn report(objects: Objects) -> Report {
     judge(&evidence(objects), &Choice { runbook: "runbook".into(), ..Choice::default() })
 }
 
@@ -42,23 +42,23 @@ pub fn finding<'a>(report: &'a Report, item: &str) -> &'a Finding {
     report.findings.iter().find(|f| f.item == item).unwrap_or_else(|| panic!("no item {item}"))
 }
 
-fn status(objects: Objects, item: &str) -> Status {
+pub fn status(objects: Objects, item: &str) -> Status {
     finding(&report(objects), item).status
 }
 
 /// The shipped manifests with one list changed.
-fn with(change: impl Fn(&mut Objects)) -> Objects {
+pub fn with(change: impl Fn(&mut Objects)) -> Objects {
     let mut objects = shipped();
     change(&mut objects);
     objects
 }
 
 /// Changes each object of a list.
-fn each(list: &mut Known<Listed<Value>>, change: impl Fn(&mut Value)) {
+pub fn each(list: &mut Known<Listed<Value>>, change: impl Fn(&mut Value)) {
     list.as_mut().unwrap().items.iter_mut().for_each(change);
 }
 
-fn set(object: &mut Value, pointer: &str, value: Value) {
+pub fn set(object: &mut Value, pointer: &str, value: Value) {
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     let parent = object.pointer_mut(parent).unwrap_or_else(|| panic!("no {pointer}"));
     match parent.as_array_mut() {
@@ -67,11 +67,11 @@ fn set(object: &mut Value, pointer: &str, value: Value) {
     }
 }
 
-const POD: &str = "/spec/template/spec";
-const CONTAINER: &str = "/spec/template/spec/containers/0";
+pub const POD: &str = "/spec/template/spec";
+pub const CONTAINER: &str = "/spec/template/spec/containers/0";
 
 /// The shipped engine with one value changed.
-fn engine(pointer: &str, value: Value) -> Objects {
+pub fn engine(pointer: &str, value: Value) -> Objects {
     with(|o| each(&mut o.deployments, |d| set(d, pointer, value.clone())))
 }
 
@@ -125,6 +125,7 @@ fn every_figure_has_two_sides() {
         ("image-pinned", engine(&format!("{CONTAINER}/image"), json!("rivetdev/engine@sha256:0f")), Status::Pass),
         ("image-pinned", engine(&format!("{CONTAINER}/image"), json!("rivetdev/engine")), Status::Fail),
         ("image-pinned", engine(&format!("{CONTAINER}/image"), json!("rivetdev/engine:main")), Status::Warn),
+        ("image-pinned", engine(&format!("{CONTAINER}/image"), json!("rivetdev/engine:2.3")), Status::Warn),
         ("requests", engine(&format!("{CONTAINER}/resources/requests/cpu"), json!("999m")), Status::Fail),
         ("requests", engine(&format!("{CONTAINER}/resources/requests/cpu"), json!(1)), Status::Pass),
         ("requests", engine(&format!("{CONTAINER}/resources/requests/memory"), json!("1999M")), Status::Fail),
@@ -215,10 +216,7 @@ fn autoscaler_targets_are_notes_below_and_warnings_above() {
     });
     assert_eq!(status(by_container, "autoscaler-cpu"), Status::Pass);
     // A share of nothing scales nothing.
-    assert_eq!(
-        status(engine(&format!("{CONTAINER}/resources/requests"), Value::Null), "autoscaler-memory"),
-        Status::Fail
-    );
+    assert_eq!(status(engine(&format!("{CONTAINER}/resources"), Value::Null), "autoscaler-memory"), Status::Fail);
 }
 
 #[test]
@@ -360,78 +358,6 @@ fn messages_between_nodes_need_nats() {
     assert!(finding(&report, "postgres-connections").reason.contains("x 128 connections = 1280"), "{report:?}");
     let in_memory = config("{\"postgres\": {\"url\": \"postgres://u@postgres/x\"}, \"memory\": {\"channel\": \"a\"}}");
     assert_eq!(status(in_memory, "nats-in-use"), Status::Fail);
-}
-
-/// What may be in the hands of a person with a keyboard.
-fn broken(value: &Value, at: usize) -> Option<Value> {
-    fn walk(value: &mut Value, left: &mut usize) -> bool {
-        if *left == 0 {
-            *value = match value {
-                Value::String(_) => json!(17),
-                Value::Number(_) => json!("many"),
-                Value::Object(_) => json!([]),
-                Value::Array(_) => json!({}),
-                _ => json!("what"),
-            };
-            return true;
-        }
-        *left -= 1;
-        match value {
-            Value::Object(map) => map.values_mut().any(|v| walk(v, left)),
-            Value::Array(items) => items.iter_mut().any(|v| walk(v, left)),
-            _ => false,
-        }
-    }
-    let mut copy = value.clone();
-    let mut left = at;
-    walk(&mut copy, &mut left).then_some(copy)
-}
-
-/// No broken value makes an item pass that fails without it, and none makes the checklist crash.
-#[test]
-fn half_broken_objects_never_turn_a_failure_into_a_pass() {
-    type List = fn(&mut Objects) -> &mut Known<Listed<Value>>;
-    let lists: [(&str, List); 5] = [
-        ("deployments", |o| &mut o.deployments),
-        ("services", |o| &mut o.services),
-        ("autoscalers", |o| &mut o.autoscalers),
-        ("budgets", |o| &mut o.budgets),
-        ("stateful_sets", |o| &mut o.stateful_sets),
-    ];
-    let before = report(shipped());
-    let was_unmet: Vec<&str> =
-        before.findings.iter().filter(|f| f.status <= Status::Warn).map(|f| f.item.as_str()).collect();
-    let mut tried = 0;
-    for (name, list) in lists {
-        let objects = list(&mut shipped()).clone().unwrap().items;
-        for (i, object) in objects.iter().enumerate() {
-            for at in 0.. {
-                let Some(broken) = broken(object, at) else { break };
-                let mut changed = shipped();
-                list(&mut changed).as_mut().unwrap().items[i] = broken.clone();
-                let after = report(changed);
-                tried += 1;
-                for item in &was_unmet {
-                    let finding = finding(&after, item);
-                    // A readable change of a value is no break: a name that is another name, a port that is gone.
-                    if finding.status == Status::Pass {
-                        assert!(is_a_readable_change(item, &broken), "{name}[{i}] at {at}: {finding:?}\n{broken}");
-                    }
-                }
-            }
-        }
-    }
-    assert!(tried > 300, "only {tried} breaks were tried");
-}
-
-/// Breaks that leave an object readable and another than it was, so that another answer is right.
-fn is_a_readable_change(item: &str, broken: &Value) -> bool {
-    let text = broken.to_string();
-    match item {
-        // A name that no container gives to a port leads nowhere.
-        "peer-port-closed" | "plain-http-closed" => text.contains("\"targetPort\":\"many\""),
-        _ => false,
-    }
 }
 
 #[test]

@@ -93,7 +93,10 @@ fn a_client_token_that_opens_the_api_is_the_admin_token() {
 #[test]
 fn doors_that_answer_outsiders_are_open() {
     let tried = |item: &str, door: Door, reach: Reach| {
-        status(item, move |e| e.outside.attempts.push(Attempt { door, url: "http://r".into(), reach }))
+        status(item, move |e| {
+            e.told.without_kubernetes = Some("there is none".into());
+            e.outside.attempts.push(Attempt { door, url: "http://r".into(), reach });
+        })
     };
     let other = |location: Option<&str>| Reach::Other { status: 301, location: location.map(str::to_owned) };
     for (item, door) in [("peer-port-closed", Door::Peer), ("metrics-port-closed", Door::Metrics)] {
@@ -104,6 +107,20 @@ fn doors_that_answer_outsiders_are_open() {
     }
     assert_eq!(tried("plain-http-closed", Door::PlainHttp, Reach::Engine { status: 200 }), Status::Fail);
     assert_eq!(tried("plain-http-closed", Door::PlainHttp, other(Some("https://r/"))), Status::Pass);
+    // Closed where it was tried, and Kubernetes may open it elsewhere.
+    let unread = status("peer-port-closed", |e| {
+        let reach = Reach::Closed("connection refused".into());
+        e.outside.attempts.push(Attempt { door: Door::Peer, url: "http://r".into(), reach });
+        e.told.without_kubernetes = None;
+        e.cluster = unknown("the Kubernetes API cannot be reached");
+    });
+    assert_eq!(unread, Status::Unknown);
+    let unread = status("plain-http-closed", |e| {
+        let reach = Reach::Other { status: 301, location: Some("https://r/".into()) };
+        e.outside.attempts.push(Attempt { door: Door::PlainHttp, url: "http://r".into(), reach });
+        e.cluster = unknown("the Kubernetes API cannot be reached");
+    });
+    assert_eq!(unread, Status::Unknown, "a node port may serve it");
     let here = status("peer-port-closed", |e| e.outside.on_this_machine.push((Door::Peer, "10.0.0.5:6421".into())));
     assert_eq!(here, Status::Warn, "a firewall cannot be seen");
 }

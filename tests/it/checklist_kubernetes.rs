@@ -282,6 +282,25 @@ async fn a_right_that_is_missing_is_named_and_costs_only_its_items() {
 }
 
 #[tokio::test]
+async fn routes_are_listed_where_a_right_is_given_and_named_where_none_is() {
+    let fake = Fake::shipped();
+    fake.change("services", |services| services[0]["spec"]["type"] = json!("ClusterIP"));
+    let closed = finding(&fake.read().await, "peer-port-closed");
+    assert_eq!(closed.status, Status::Pass, "{closed:?}");
+    fake.change("httproutes", |routes| {
+        let backends = json!([{"name": "rivet-engine", "port": 6421}]);
+        routes.push(json!({"metadata": {"name": "peer"}, "spec": {"rules": [{"backendRefs": backends}]}}));
+    });
+    let open = finding(&fake.read().await, "peer-port-closed");
+    assert!(open.status == Status::Fail && open.reason.contains("HTTPRoute peer leads to port 6421"), "{open:?}");
+    // The documented Role gives no such right.
+    *fake.forbidden.lock() = vec!["httproutes"];
+    let unlisted = finding(&fake.read().await, "peer-port-closed");
+    assert_eq!(unlisted.status, Status::Pass);
+    assert!(unlisted.evidence[0].contains("no right to list httproutes"), "{unlisted:?}");
+}
+
+#[tokio::test]
 async fn ten_thousand_pods_are_read_in_pages_and_cut_where_the_limit_is() {
     let fake = Fake::shipped();
     fake.change("pods", |pods| {

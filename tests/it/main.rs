@@ -12,10 +12,13 @@ mod catalogue;
 mod catalogue_pages;
 mod catalogue_traps;
 mod checklist;
+mod checklist_cli;
 mod checklist_items;
 #[cfg(feature = "kubernetes")]
 mod checklist_kubernetes;
+mod checklist_manifests;
 mod checklist_probes;
+mod checklist_unseen;
 mod configs;
 mod dashboards;
 mod dashboards_lint;

@@ -4,8 +4,12 @@
 //! Always: an object that cannot be read is named in its list and never counted as absent; plain values of environment
 //! variables and config maps may be secrets and are not printed by `Debug`.
 
+mod fields;
 mod image;
+mod mounts;
 mod read;
+mod read_scaling;
+mod read_workload;
 mod select;
 mod workload;
 
@@ -17,8 +21,11 @@ use secrecy::SecretString;
 use super::known::{Known, Listed};
 
 pub use image::Image;
+pub use mounts::{Mount, VolumeSource, is_at_or_below};
 pub use read::Objects;
-pub use workload::{Container, EnvValue, EnvVar, Handler, HealthProbe, Port, PortRef, Resources, Spread, Workload};
+pub use workload::{
+    Container, EnvSource, EnvValue, EnvVar, Handler, HealthProbe, Port, PortRef, Resources, Spread, Workload,
+};
 
 /// Labels or a label selector.
 pub type LabelMap = BTreeMap<String, String>;
@@ -36,6 +43,8 @@ pub struct Cluster {
     pub pods: Known<Listed<Pod>>,
     pub services: Known<Listed<Service>>,
     pub ingresses: Known<Listed<Ingress>>,
+    /// Routes of the Gateway API, for which the documented Role gives no right.
+    pub routes: Known<Listed<Route>>,
     pub autoscalers: Known<Listed<Autoscaler>>,
     pub budgets: Known<Listed<Budget>>,
     pub config_maps: Known<Listed<ConfigMap>>,
@@ -82,6 +91,7 @@ pub struct ServicePort {
 #[derive(Clone, Debug)]
 pub struct Service {
     pub name: String,
+    pub namespace: Option<String>,
     pub kind: ServiceType,
     pub selector: LabelMap,
     pub ports: Vec<ServicePort>,
@@ -89,9 +99,11 @@ pub struct Service {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// One rule of an Ingress: host, path, and the Service port behind it.
+/// One rule of an Ingress or a route: host, and the Service port behind it.
 #[derive(Clone, Debug)]
 pub struct Backend {
+    /// The namespace of the Service, where it is said.
+    pub namespace: Option<String>,
     pub host: Option<String>,
     pub service: String,
     pub port: Option<PortRef>,
@@ -101,11 +113,20 @@ pub struct Backend {
 #[derive(Clone, Debug)]
 pub struct Ingress {
     pub name: String,
+    pub namespace: Option<String>,
     pub class: Option<String>,
     pub annotations: BTreeMap<String, String>,
     pub backends: Vec<Backend>,
     /// Whether it ends TLS at all.
     pub has_tls: bool,
+}
+
+/// A route of the Gateway API.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Kind and name.
+    pub title: String,
+    pub backends: Vec<Backend>,
 }
 
 /// What a HorizontalPodAutoscaler scales by, per resource.
@@ -117,21 +138,42 @@ pub enum Target {
     AverageValue(f64),
 }
 
-/// A HorizontalPodAutoscaler.
+/// A target, and what it is measured on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetOf {
+    /// One container of the pods; `None` for the pods as a whole.
+    pub container: Option<String>,
+    pub target: Target,
+}
+
+/// What scales a workload.
 #[derive(Clone, Debug)]
 pub struct Autoscaler {
+    /// `HorizontalPodAutoscaler`, or KEDA's `ScaledObject`.
+    pub kind: &'static str,
+    /// A ScaledObject, or what KEDA made of one and would make again if it were changed.
+    pub is_kedas: bool,
     pub name: String,
+    pub namespace: Option<String>,
     pub target_kind: String,
     pub target_name: String,
-    /// Kubernetes takes 1 when it is not given.
+    /// Kubernetes takes 1 when it is not given, KEDA 0.
     pub min_replicas: u32,
     pub max_replicas: u32,
-    pub cpu: Option<Target>,
-    pub memory: Option<Target>,
-    /// `spec.metrics` as it came, with what is not read here.
+    /// Every target of CPU, of which the one that wants most replicas decides.
+    pub cpu: Vec<TargetOf>,
+    pub memory: Vec<TargetOf>,
+    /// `spec.metrics` of a HorizontalPodAutoscaler as it came, with what is not read here.
     pub metrics: Vec<serde_json::Value>,
     /// Replicas there are now, where the status tells.
     pub current_replicas: Option<u32>,
+}
+
+impl Autoscaler {
+    /// `HorizontalPodAutoscaler rivet-engine`.
+    pub fn title(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
 }
 
 /// A number of pods, or a share of them.
@@ -152,12 +194,23 @@ impl Amount {
     }
 }
 
+/// The pods that a PodDisruptionBudget holds for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selected {
+    /// Those with these labels; none without labels.
+    Pods(LabelMap),
+    /// Those of the whole namespace, which an empty selector picks (`policy/v1`).
+    AllPods,
+    /// Expressions, which are not read.
+    ByExpressions,
+}
+
 /// A PodDisruptionBudget.
 #[derive(Clone, Debug)]
 pub struct Budget {
     pub name: String,
-    /// `None` for expressions, which are not read.
-    pub selector: Option<LabelMap>,
+    pub namespace: Option<String>,
+    pub selector: Selected,
     pub min_available: Option<Amount>,
     pub max_unavailable: Option<Amount>,
 }
@@ -166,6 +219,9 @@ pub struct Budget {
 #[derive(Clone, Debug)]
 pub struct ConfigMap {
     pub name: String,
+    pub namespace: Option<String>,
     pub labels: LabelMap,
     pub data: BTreeMap<String, SecretString>,
+    /// Keys of `binaryData`, which is not read.
+    pub binary: Vec<String>,
 }

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::workload::{Container, EnvValue, EnvVar, Handler, HealthProbe, Port, PortRef, Resources, Spread, Workload};
+use super::fields::{Read, at, items, labels, maps, name, name_of, namespace, number, port_ref, text, word};
+use super::read_scaling::autoscaler;
+use super::read_workload::workload;
+use super::workload::PortRef;
 use super::{
-    Amount, Autoscaler, Backend, Budget, Cluster, ConfigMap, Ingress, LabelMap, Pod, Service, ServicePort, ServiceType,
-    Target,
+    Amount, Backend, Budget, Cluster, ConfigMap, Ingress, LabelMap, Pod, Route, Selected, Service, ServicePort,
+    ServiceType,
 };
 use crate::checklist::known::{Known, Listed};
-use crate::model::parse_quantity;
 
 /// Objects of each kind as they came, which may hold secrets; a kind that could not be listed is a gap.
 #[derive(Clone)]
@@ -25,6 +27,9 @@ pub struct Objects {
     pub pods: Known<Listed<Value>>,
     pub services: Known<Listed<Value>>,
     pub ingresses: Known<Listed<Value>>,
+    /// Routes of the Gateway API.
+    pub routes: Known<Listed<Value>>,
+    /// HorizontalPodAutoscalers, and from manifests the ScaledObjects that KEDA makes such of.
     pub autoscalers: Known<Listed<Value>>,
     pub budgets: Known<Listed<Value>>,
     pub config_maps: Known<Listed<Value>>,
@@ -62,6 +67,7 @@ impl Cluster {
             pods: list(&objects.pods, "Pod", |_, v| pod(v)),
             services: list(&objects.services, "Service", |_, v| service(v)),
             ingresses: list(&objects.ingresses, "Ingress", |_, v| ingress(v)),
+            routes: list(&objects.routes, "route", |_, v| route(v)),
             autoscalers: list(&objects.autoscalers, "HorizontalPodAutoscaler", |_, v| autoscaler(v)),
             budgets: list(&objects.budgets, "PodDisruptionBudget", |_, v| budget(v)),
             config_maps: list(&objects.config_maps, "ConfigMap", |_, v| config_map(v)),
@@ -70,9 +76,6 @@ impl Cluster {
         }
     }
 }
-
-/// What makes an object unreadable.
-type Read<T> = Result<T, String>;
 
 fn list<T>(raw: &Known<Listed<Value>>, kind: &str, read: impl Fn(&str, &Value) -> Read<T>) -> Known<Listed<T>> {
     let raw = raw.as_ref().map_err(Clone::clone)?;
@@ -87,155 +90,6 @@ fn list<T>(raw: &Known<Listed<Value>>, kind: &str, read: impl Fn(&str, &Value) -
         }
     }
     Ok(listed)
-}
-
-fn workload(kind: &str, value: &Value) -> Read<Workload> {
-    let spec = at(value, "spec")?;
-    let template = spec.pointer("/template").filter(|v| v.is_object()).ok_or("`spec.template` is missing")?;
-    let pod = template.pointer("/spec").filter(|v| v.is_object()).ok_or("`spec.template.spec` is missing")?;
-    let containers = pod.get("containers").and_then(Value::as_array).ok_or("it has no list of containers")?;
-    let containers: Vec<Container> = containers.iter().map(container).collect::<Read<_>>()?;
-    let (pod_labels, selector) =
-        (labels(template.pointer("/metadata/labels"))?, labels(spec.pointer("/selector/matchLabels"))?);
-    // Kubernetes refuses this, so that it is a sign of labels that could not be read: nothing would find the pods.
-    if pod_labels.is_empty() || selector.iter().any(|(name, value)| pod_labels.get(name) != Some(value)) {
-        return Err("its selector does not pick its own pods".into());
-    }
-    Ok(Workload {
-        kind: kind.to_owned(),
-        name: name(value)?,
-        namespace: text(value, "/metadata/namespace"),
-        labels: pod_labels,
-        selector,
-        replicas: number(spec, "/replicas")?.unwrap_or(1),
-        ready_replicas: match value.get("status").is_some_and(Value::is_object) {
-            true => Some(number(value, "/status/readyReplicas")?.unwrap_or(0)),
-            false => None,
-        },
-        containers,
-        grace_seconds: number(pod, "/terminationGracePeriodSeconds")?.unwrap_or(30),
-        spread: spread(pod),
-        host_network: pod.get("hostNetwork").and_then(Value::as_bool).unwrap_or(false),
-        config_maps: mounted_config_maps(pod)?,
-    })
-}
-
-fn container(value: &Value) -> Read<Container> {
-    let port = |port: &Value| -> Read<Port> {
-        Ok(Port {
-            name: text(port, "/name"),
-            number: number(port, "/containerPort")?.ok_or("a port has no `containerPort`")?,
-            host_port: number(port, "/hostPort")?.filter(|p| *p != 0),
-        })
-    };
-    let resources = |of: &str| -> Read<Resources> {
-        let of = value.pointer("/resources").and_then(|r| r.get(of));
-        Ok(Resources { cpu: quantity(of, "cpu")?, memory: quantity(of, "memory")? })
-    };
-    let probe = |of: &str| match value.get(of) {
-        None | Some(Value::Null) => Ok(None),
-        Some(probe @ Value::Object(_)) => health_probe(probe).map(Some),
-        Some(_) => Err(format!("`{of}` is not a probe")),
-    };
-    let words = |key: &str| -> Read<Vec<String>> {
-        Ok(items(value, key)?.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-    };
-    Ok(Container {
-        name: text(value, "/name").ok_or("a container has no name")?,
-        image: word(value, "image")?.unwrap_or_default(),
-        args: [words("command")?, words("args")?].concat(),
-        ports: items(value, "ports")?.iter().map(port).collect::<Read<_>>()?,
-        env: items(value, "env")?.iter().filter_map(env_var).collect(),
-        env_from: items(value, "envFrom")?.iter().filter_map(env_source).collect(),
-        requests: resources("requests")?,
-        limits: resources("limits")?,
-        startup: probe("startupProbe")?,
-        readiness: probe("readinessProbe")?,
-        liveness: probe("livenessProbe")?,
-        pre_stop_seconds: pre_stop(value),
-    })
-}
-
-fn env_var(value: &Value) -> Option<EnvVar> {
-    let from = value.get("valueFrom");
-    let key_of = |kind: &str| {
-        let reference = from?.get(kind)?;
-        Some((text(reference, "/name")?, text(reference, "/key")?))
-    };
-    let secret = key_of("secretKeyRef").map(|(name, key)| EnvValue::Secret(format!("key `{key}` of Secret {name}")));
-    let config_map = key_of("configMapKeyRef").map(|(name, key)| EnvValue::ConfigMap(name, key));
-    let plain = value.get("value").map(|v| match v {
-        Value::String(text) => EnvValue::Text(SecretString::from(text.as_str())),
-        // A bare number or `true` is refused by the API server, and still says what was meant.
-        other => EnvValue::Text(SecretString::from(other.to_string())),
-    });
-    let missing = || if from.is_some() { EnvValue::Other } else { EnvValue::Text(SecretString::from("")) };
-    Some(EnvVar { name: text(value, "/name")?, value: secret.or(config_map).or(plain).unwrap_or_else(missing) })
-}
-
-fn env_source(value: &Value) -> Option<String> {
-    let of = |kind: &str, word: &str| text(value, &format!("/{kind}/name")).map(|name| format!("{word} {name}"));
-    of("secretRef", "Secret").or_else(|| of("configMapRef", "ConfigMap"))
-}
-
-fn health_probe(value: &Value) -> Read<HealthProbe> {
-    let handler = match (value.get("httpGet"), value.get("tcpSocket")) {
-        (Some(http), _) => Handler::Http {
-            path: word(http, "path")?.unwrap_or_else(|| "/".into()),
-            port: port_ref(http.get("port")).ok_or("a probe has no port")?,
-        },
-        (None, Some(_)) => Handler::Tcp,
-        (None, None) => Handler::Other,
-    };
-    Ok(HealthProbe { handler, timeout_seconds: number(value, "/timeoutSeconds")?.unwrap_or(1) })
-}
-
-/// Seconds of `preStop.sleep`, or of a command that is a sleep.
-fn pre_stop(container: &Value) -> Option<u64> {
-    let hook = container.pointer("/lifecycle/preStop")?;
-    if let Some(seconds) = hook.pointer("/sleep/seconds").and_then(Value::as_u64) {
-        return Some(seconds);
-    }
-    let command: Vec<&str> = hook.pointer("/exec/command")?.as_array()?.iter().filter_map(Value::as_str).collect();
-    let words: Vec<&str> = command.iter().flat_map(|part| part.split_whitespace()).collect();
-    let at = words.iter().position(|word| *word == "sleep" || word.ends_with("/sleep"))?;
-    words.get(at + 1)?.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok()
-}
-
-fn spread(pod: &Value) -> Spread {
-    const HOST: &str = "kubernetes.io/hostname";
-    let list = |path: &str| pod.pointer(path).and_then(Value::as_array).into_iter().flatten();
-    let by_host = |term: &Value| term.get("topologyKey").and_then(Value::as_str) == Some(HOST);
-    let constraint = |hard: bool| {
-        let wanted = if hard { "DoNotSchedule" } else { "ScheduleAnyway" };
-        list("/topologySpreadConstraints").any(|c| {
-            let when = c.get("whenUnsatisfiable").and_then(Value::as_str).unwrap_or("DoNotSchedule");
-            by_host(c) && when == wanted
-        })
-    };
-    let required = list("/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution").any(by_host);
-    let preferred = list("/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution")
-        .any(|p| p.get("podAffinityTerm").is_some_and(by_host));
-    match (required || constraint(true), preferred || constraint(false)) {
-        (true, _) => Spread::Required,
-        (false, true) => Spread::Soft,
-        (false, false) => Spread::None,
-    }
-}
-
-/// ConfigMaps among the volumes, with the path where one is mounted.
-fn mounted_config_maps(pod: &Value) -> Read<Vec<(String, String)>> {
-    let mut found = Vec::new();
-    for volume in items(pod, "volumes")? {
-        let (Some(volume_name), Some(map)) = (text(volume, "/name"), text(volume, "/configMap/name")) else { continue };
-        for container in items(pod, "containers")? {
-            let mounts = items(container, "volumeMounts")?.iter();
-            for mount in mounts.filter(|m| m.get("name").and_then(Value::as_str) == Some(&volume_name)) {
-                found.push((map.clone(), text(mount, "/mountPath").unwrap_or_default()));
-            }
-        }
-    }
-    Ok(found)
 }
 
 fn pod(value: &Value) -> Read<Pod> {
@@ -283,8 +137,9 @@ fn service(value: &Value) -> Read<Service> {
             Some("ExternalName") => ServiceType::ExternalName,
             Some(other) => return Err(format!("`{other}` is no type of Service")),
         },
+        namespace: namespace(value)?,
         selector: labels(spec.get("selector"))?,
-        ports: items(spec, "ports")?.iter().map(port).collect::<Read<_>>()?,
+        ports: maps(spec, "ports")?.iter().map(port).collect::<Read<_>>()?,
         has_external_ips: !items(spec, "externalIPs")?.is_empty(),
         annotations: labels(value.pointer("/metadata/annotations"))?,
     })
@@ -293,79 +148,112 @@ fn service(value: &Value) -> Read<Service> {
 fn ingress(value: &Value) -> Read<Ingress> {
     let spec = at(value, "spec")?;
     let annotations = labels(value.pointer("/metadata/annotations"))?;
-    let backend = |host: Option<String>, backend: Option<&Value>| -> Option<Backend> {
-        let service = backend?.get("service")?;
-        let port = service.get("port");
-        let port = port.and_then(|p| port_ref(p.get("number")).or_else(|| text(p, "/name").map(PortRef::Name)));
-        Some(Backend { host, service: text(service, "/name")?, port })
+    // A backend may be something else than a Service, which leads to no port of ours.
+    let backend = |host: Option<String>, backend: &Value| -> Read<Option<Backend>> {
+        let Some(service) = backend.get("service") else {
+            return match backend.get("resource") {
+                Some(Value::Object(_)) => Ok(None),
+                _ => Err("a backend is neither a Service nor a resource".into()),
+            };
+        };
+        let port = match service.get("port") {
+            None | Some(Value::Null) => None,
+            Some(port) => {
+                let number = port.get("number").and_then(Value::as_u64).and_then(|n| u16::try_from(n).ok());
+                let port = number.map(PortRef::Number).or_else(|| text(port, "/name").map(PortRef::Name));
+                Some(port.ok_or("the port of a backend has neither number nor name")?)
+            }
+        };
+        let service = name_of(service, "the Service of a backend")?;
+        Ok(Some(Backend { namespace: namespace(value)?, host, service, port }))
     };
-    let mut backends: Vec<Backend> = backend(None, spec.get("defaultBackend")).into_iter().collect();
-    for rule in items(spec, "rules")? {
-        let paths = rule.get("http").map(|http| items(http, "paths")).transpose()?.unwrap_or_default();
-        backends.extend(paths.iter().filter_map(|path| backend(text(rule, "/host"), path.get("backend"))));
+    let mut backends = Vec::new();
+    match spec.get("defaultBackend") {
+        None | Some(Value::Null) => {}
+        Some(default) => backends.extend(backend(None, default)?),
+    }
+    for rule in maps(spec, "rules")? {
+        let host = word(rule, "host")?;
+        let http = match rule.get("http") {
+            None | Some(Value::Null) => continue,
+            Some(http @ Value::Object(_)) => http,
+            Some(_) => return Err("`http` of a rule is not a map".into()),
+        };
+        for path in maps(http, "paths")? {
+            backends.extend(backend(host.clone(), path.get("backend").ok_or("a path has no backend")?)?);
+        }
     }
     Ok(Ingress {
         name: name(value)?,
-        class: text(spec, "/ingressClassName").or_else(|| annotations.get("kubernetes.io/ingress.class").cloned()),
+        namespace: namespace(value)?,
+        class: word(spec, "ingressClassName")?.or_else(|| annotations.get("kubernetes.io/ingress.class").cloned()),
         backends,
-        has_tls: !items(spec, "tls")?.is_empty(),
+        has_tls: !maps(spec, "tls")?.is_empty(),
         annotations,
     })
 }
 
-fn autoscaler(value: &Value) -> Read<Autoscaler> {
-    let spec = at(value, "spec")?;
-    // `autoscaling/v1` knows CPU alone.
-    let v1: Option<u32> = number(spec, "/targetCPUUtilizationPercentage")?;
-    let (mut cpu, mut memory) = (v1.map(|percent| Target::Utilization(f64::from(percent))), None);
-    for metric in items(spec, "metrics")? {
-        let Some(resource) = metric.get("resource").or_else(|| metric.get("containerResource")) else { continue };
-        let target = resource.get("target").ok_or("a metric has no target")?;
-        let target = match number::<u32>(target, "/averageUtilization")? {
-            Some(percent) => Target::Utilization(f64::from(percent)),
-            None => match quantity(Some(target), "averageValue")? {
-                Some(value) => Target::AverageValue(value),
-                None => return Err("a metric's target is neither a utilization nor an average value".into()),
-            },
-        };
-        match resource.get("name").and_then(Value::as_str) {
-            Some("cpu") => cpu = Some(target),
-            Some("memory") => memory = Some(target),
-            _ => {}
+/// A route of the Gateway API, of any kind that leads to Services.
+fn route(value: &Value) -> Read<Route> {
+    let (spec, own) = (at(value, "spec")?, namespace(value)?);
+    let mut backends = Vec::new();
+    for rule in maps(spec, "rules")? {
+        for to in maps(rule, "backendRefs")? {
+            if word(to, "kind")?.is_some_and(|kind| kind != "Service") {
+                continue;
+            }
+            backends.push(Backend {
+                namespace: word(to, "namespace")?.or_else(|| own.clone()),
+                host: None,
+                service: name_of(to, "a backend")?,
+                port: number(to, "/port")?.map(PortRef::Number),
+            });
         }
     }
-    Ok(Autoscaler {
-        name: name(value)?,
-        target_kind: text(spec, "/scaleTargetRef/kind").ok_or("`scaleTargetRef.kind` is missing")?,
-        target_name: text(spec, "/scaleTargetRef/name").ok_or("`scaleTargetRef.name` is missing")?,
-        min_replicas: number(spec, "/minReplicas")?.unwrap_or(1),
-        max_replicas: number(spec, "/maxReplicas")?.ok_or("`maxReplicas` is missing")?,
-        cpu,
-        memory,
-        metrics: items(spec, "metrics")?.to_vec(),
-        current_replicas: number(value, "/status/currentReplicas")?,
-    })
+    let kind = text(value, "/kind").unwrap_or_else(|| "HTTPRoute".into());
+    Ok(Route { title: format!("{kind} {}", name(value)?), backends })
 }
 
 fn budget(value: &Value) -> Read<Budget> {
     let spec = at(value, "spec")?;
-    let has_expressions =
-        spec.pointer("/selector/matchExpressions").and_then(Value::as_array).is_some_and(|e| !e.is_empty());
+    let selector = match spec.get("selector") {
+        None | Some(Value::Null) => Selected::Pods(LabelMap::new()),
+        Some(selector @ Value::Object(_)) => {
+            let wanted = labels(selector.get("matchLabels"))?;
+            match (maps(selector, "matchExpressions")?.is_empty(), wanted.is_empty()) {
+                (false, _) => Selected::ByExpressions,
+                (true, true) => Selected::AllPods,
+                (true, false) => Selected::Pods(wanted),
+            }
+        }
+        Some(_) => return Err("`selector` is not a map".into()),
+    };
     Ok(Budget {
         name: name(value)?,
-        selector: match has_expressions {
-            true => None,
-            false => Some(labels(spec.pointer("/selector/matchLabels"))?),
-        },
+        namespace: namespace(value)?,
+        selector,
         min_available: amount(spec.get("minAvailable"))?,
         max_unavailable: amount(spec.get("maxUnavailable"))?,
     })
 }
 
 fn config_map(value: &Value) -> Read<ConfigMap> {
-    let data = value.get("data").and_then(Value::as_object).into_iter().flatten();
-    let data = data.filter_map(|(key, v)| Some((key.clone(), SecretString::from(v.as_str()?)))).collect();
-    Ok(ConfigMap { name: name(value)?, labels: labels(value.pointer("/metadata/labels"))?, data })
+    let part = |key: &str| match value.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(map)) => Ok(Some(map)),
+        Some(_) => Err(format!("`{key}` is not a map")),
+    };
+    let entry = |(key, v): (&String, &Value)| match v.as_str() {
+        Some(text) => Ok((key.clone(), SecretString::from(text))),
+        None => Err(format!("`data.{key}` is not a text")),
+    };
+    Ok(ConfigMap {
+        name: name(value)?,
+        namespace: namespace(value)?,
+        labels: labels(value.pointer("/metadata/labels"))?,
+        data: part("data")?.into_iter().flatten().map(entry).collect::<Read<_>>()?,
+        binary: part("binaryData")?.into_iter().flatten().map(|(key, _)| key.clone()).collect(),
+    })
 }
 
 fn amount(value: Option<&Value>) -> Read<Option<Amount>> {
@@ -378,75 +266,5 @@ fn amount(value: Option<&Value>) -> Read<Option<Amount>> {
             percent.map(Amount::Percent).map(Some).ok_or_else(|| odd(&Value::String(text.clone())))
         }
         Some(v) => v.as_u64().and_then(|n| u32::try_from(n).ok()).map(Amount::Pods).map(Some).ok_or_else(|| odd(v)),
-    }
-}
-
-fn at<'a>(value: &'a Value, key: &str) -> Read<&'a Value> {
-    value.get(key).filter(|v| v.is_object()).ok_or_else(|| format!("`{key}` is missing"))
-}
-
-fn name(value: &Value) -> Read<String> {
-    text(value, "/metadata/name").filter(|n| !n.is_empty()).ok_or_else(|| "`metadata.name` is missing".into())
-}
-
-fn text(value: &Value, pointer: &str) -> Option<String> {
-    value.pointer(pointer)?.as_str().map(str::to_owned)
-}
-
-/// The items of a list; none where it is missing. Something else in its place makes the object unreadable, since what
-/// it should have held would count as absent.
-fn items<'a>(value: &'a Value, key: &str) -> Read<&'a [Value]> {
-    match value.get(key) {
-        None | Some(Value::Null) => Ok(&[]),
-        Some(Value::Array(items)) => Ok(items),
-        Some(_) => Err(format!("`{key}` is not a list")),
-    }
-}
-
-/// A text; `None` where it is missing.
-fn word(value: &Value, key: &str) -> Read<Option<String>> {
-    match value.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(format!("`{key}` is not a text")),
-    }
-}
-
-/// A whole number that fits; `None` where there is none.
-fn number<N: TryFrom<u64>>(value: &Value, pointer: &str) -> Read<Option<N>> {
-    match value.pointer(pointer) {
-        None | Some(Value::Null) => Ok(None),
-        Some(v) => match v.as_u64().and_then(|n| N::try_from(n).ok()) {
-            Some(n) => Ok(Some(n)),
-            None => Err(format!("`{}` is not a number that fits", pointer.trim_start_matches('/').replace('/', "."))),
-        },
-    }
-}
-
-fn quantity(of: Option<&Value>, key: &str) -> Read<Option<f64>> {
-    let text = match of.and_then(|of| of.get(key)) {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    };
-    parse_quantity(&text).map(Some).ok_or_else(|| format!("`{text}` is not a quantity of {key}"))
-}
-
-fn port_ref(value: Option<&Value>) -> Option<PortRef> {
-    match value? {
-        Value::String(name) => Some(name.parse().map_or_else(|_| PortRef::Name(name.clone()), PortRef::Number)),
-        other => other.as_u64().and_then(|n| u16::try_from(n).ok()).map(PortRef::Number),
-    }
-}
-
-/// A map of texts; empty where it is missing.
-fn labels(value: Option<&Value>) -> Read<LabelMap> {
-    let odd = || "labels, a selector or annotations are not a map of texts".to_owned();
-    match value {
-        None | Some(Value::Null) => Ok(LabelMap::new()),
-        Some(Value::Object(map)) => {
-            map.iter().map(|(name, v)| Ok((name.clone(), v.as_str().ok_or_else(odd)?.to_owned()))).collect()
-        }
-        Some(_) => Err(odd()),
     }
 }

@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::LabelMap;
+use super::{LabelMap, Mount, VolumeSource};
 
 /// A Deployment or StatefulSet.
 #[derive(Clone, Debug, Default)]
@@ -22,17 +22,21 @@ pub struct Workload {
     pub grace_seconds: u64,
     pub spread: Spread,
     pub host_network: bool,
-    /// Names of the ConfigMaps that are mounted, with the path of the mount in any container.
-    pub config_maps: Vec<(String, String)>,
+    /// Containers that run to their end before the others start, or beside them.
+    pub init_containers: Vec<Container>,
+    /// What is mounted into any of its containers.
+    pub mounts: Vec<Mount>,
 }
 
-/// What keeps two pods of a workload off one host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What keeps two pods of a workload off one host, the strongest last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Spread {
     #[default]
     None,
     /// Preferred, so that a full cluster may still put them together.
     Soft,
+    /// Required of zones, which keeps them apart where there are several.
+    Zones,
     Required,
 }
 
@@ -44,8 +48,8 @@ pub struct Container {
     pub args: Vec<String>,
     pub ports: Vec<Port>,
     pub env: Vec<EnvVar>,
-    /// Secrets and ConfigMaps whose keys are taken over as variables: what they set is not known.
-    pub env_from: Vec<String>,
+    /// Secrets and ConfigMaps whose keys are taken over as variables, the last of which counts.
+    pub env_from: Vec<EnvSource>,
     pub requests: Resources,
     pub limits: Resources,
     pub startup: Option<HealthProbe>,
@@ -112,6 +116,17 @@ pub enum EnvValue {
     Other,
 }
 
+/// An object whose keys all become variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvSource {
+    /// Stands before each key.
+    pub prefix: String,
+    pub is_secret: bool,
+    pub name: String,
+    /// Pods start without it.
+    pub is_optional: bool,
+}
+
 impl Workload {
     /// `Deployment rivet-engine`.
     pub fn title(&self) -> String {
@@ -124,6 +139,34 @@ impl Workload {
         let by_name = || self.containers.iter().find(|c| c.name == "rivet-engine" || c.name == "engine");
         let by_port = || self.containers.iter().find(|c| c.ports.iter().any(|p| p.number == 6420));
         by_image.or_else(by_name).or_else(by_port).or_else(|| self.containers.first())
+    }
+
+    /// Whether an object of this namespace stands beside it. Manifests may leave the namespace to whoever applies them.
+    pub fn is_beside(&self, namespace: Option<&str>) -> bool {
+        super::select::is_one_namespace(self.namespace.as_deref(), namespace)
+    }
+
+    /// Every container, those that run before the others too.
+    pub fn all_containers(&self) -> impl Iterator<Item = &Container> {
+        self.containers.iter().chain(&self.init_containers)
+    }
+
+    /// Names of the ConfigMaps that its pods cannot start without.
+    pub fn config_map_names(&self) -> Vec<&str> {
+        let mounted = self.mounts.iter().filter_map(|m| match &m.source {
+            VolumeSource::ConfigMap { name, is_optional: false, .. } => Some(name.as_str()),
+            _ => None,
+        });
+        let sources = self.all_containers().flat_map(|c| &c.env_from);
+        let taken_over = sources.filter(|s| !s.is_secret && !s.is_optional).map(|s| s.name.as_str());
+        let keys = self.all_containers().flat_map(|c| &c.env).filter_map(|v| match &v.value {
+            EnvValue::ConfigMap(name, _) => Some(name.as_str()),
+            _ => None,
+        });
+        let mut names: Vec<&str> = mounted.chain(taken_over).chain(keys).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Whether `selector` picks its pods; an empty selector picks none.
@@ -144,6 +187,21 @@ impl Container {
             PortRef::Number(number) => Some(*number),
             PortRef::Name(name) => self.ports.iter().find(|p| p.name.as_deref() == Some(name)).map(|p| p.number),
         }
+    }
+
+    /// What follows a flag in its arguments, as `--flag value` or `--flag=value`, one text for each time it is given.
+    pub fn flag_values(&self, names: &[&str]) -> Vec<&str> {
+        let mut found = Vec::new();
+        for (i, word) in self.args.iter().enumerate() {
+            if names.contains(&word.as_str()) {
+                found.extend(self.args.get(i + 1).map(String::as_str));
+            } else if let Some((flag, value)) = word.split_once('=')
+                && names.contains(&flag)
+            {
+                found.push(value);
+            }
+        }
+        found
     }
 
     /// A variable by name; the last of several counts.

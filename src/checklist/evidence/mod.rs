@@ -3,6 +3,8 @@
 //! Always: nothing here reads a clock, a socket or a file, so that every item can be tested on data alone; what may be a
 //! secret is wrapped, and `Debug` shows none of it.
 
+mod config_file;
+mod database;
 mod engine;
 mod outside;
 mod postgres;
@@ -11,10 +13,12 @@ mod telemetry;
 mod tls;
 mod token;
 
+pub use config_file::{ConfigFile, is_config_name, parse_config};
+pub use database::DatabaseAddress;
 pub use engine::{ApiAnswer, ClientToken, EngineSeen, Health, HostMetadata, HostSeen, PoolKind, PoolSeen};
 pub use outside::{Attempt, Door, OutsideSeen, Reach};
 pub use postgres::{Archive, Backups, NatsMonitor, NatsSeen, NatsServer, PoolerSign, PostgresSeen, Standby};
-pub use settings::{Backend, ConfigFile, DatabaseAddress, EngineSettings, Pubsub, Setting, is_config_name};
+pub use settings::{Backend, EngineSettings, Pubsub, Setting};
 pub use telemetry::{InstanceSeen, PoolLoad, TargetSeen, TelemetrySeen};
 pub use tls::{Certificate, TlsSeen};
 pub use token::{Fingerprint, Strength, strength};

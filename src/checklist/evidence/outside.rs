@@ -18,9 +18,9 @@ pub enum Reach {
     Engine { status: u16 },
     /// Something answered that is not the engine, with the place it sends to where it redirects.
     Other { status: u16, location: Option<String> },
-    /// Refused, unreachable, or silent for the whole time.
+    /// Refused, unreachable, or no connection within the time.
     Closed(String),
-    /// The name does not resolve and the like: nothing follows from it.
+    /// The name does not resolve, a connection without an answer and the like: nothing follows from it.
     Undecided(String),
 }
 

@@ -5,17 +5,11 @@
 //! Source: the engine's configuration loader (2.3.7): every file of a folder merged, then `RIVET__A__B` variables.
 
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::checklist::cluster::{Cluster, ConfigMap, Container, EnvValue};
+use super::config_file::{ConfigFile, is_config_name, merge, parse_config};
+use crate::checklist::cluster::{Cluster, ConfigMap, Container, EnvSource, EnvValue, Mount, VolumeSource, Workload};
 use crate::checklist::known::{Gap, Known, unknown};
-
-/// A file as it was read; it may hold passwords.
-#[derive(Clone, Debug)]
-pub struct ConfigFile {
-    pub name: String,
-    pub text: SecretString,
-}
 
 /// The engine's database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +59,12 @@ pub struct EngineSettings {
     config_maps: Vec<ConfigMap>,
     /// Files, config maps and the container whose variables were read.
     pub sources: Vec<String>,
-    /// What may hold more, and was not read.
-    unseen: Vec<String>,
+    /// What may set a variable, and was not read.
+    unseen_variables: Vec<String>,
+    /// What may hold a file, and was not read.
+    unseen_files: Vec<String>,
+    /// Those of the files that stand in config maps, so that what they hold may be anybody's to read.
+    unread_config_maps: Vec<String>,
 }
 
 /// A tree that may hold passwords and is therefore not printed.
@@ -90,14 +88,20 @@ impl EngineSettings {
             env: Vec::new(),
             config_maps: Vec::new(),
             sources: Vec::new(),
-            unseen: Vec::new(),
+            unseen_variables: Vec::new(),
+            unseen_files: Vec::new(),
+            unread_config_maps: Vec::new(),
         };
         let from_cluster = cluster.as_ref().map_err(Clone::clone).and_then(|cluster| settings.add_cluster(cluster));
         match (files, from_cluster) {
             (Err(no_files), Err(no_cluster)) => return Err(no_files.clone().and(&no_cluster)),
-            (Ok(files), Ok(())) => settings.add_files(files),
-            (Ok(files), Err(gap)) => {
-                settings.unseen.push(format!("variables of the engine's environment are not known: {gap}"));
+            (Ok(files), from_cluster) => {
+                if let Err(gap) = from_cluster {
+                    let unseen = format!("variables of the engine's environment are not known: {gap}");
+                    settings.unseen_variables.push(unseen);
+                }
+                // Who names the files knows them all, also those whose volumes are not read.
+                settings.unseen_files.clear();
                 settings.add_files(files);
             }
             (Err(_), Ok(())) => {}
@@ -115,38 +119,129 @@ impl EngineSettings {
         let engines = cluster.engines()?;
         let Some((workload, container)) = engines.first() else { return unknown("there is no engine") };
         self.sources.push(format!("variables of {}", workload.title()));
-        self.env = container.env.iter().map(|v| (v.name.clone(), v.value.clone())).collect();
-        self.unseen.extend(container.env_from.iter().map(|from| format!("all keys of {from} become variables")));
-        let mounted = workload.config_maps.iter().filter(|(_, path)| is_config_path(path, container));
-        let mounted: Vec<&String> = mounted.map(|(name, _)| name).collect();
-        match &cluster.config_maps {
-            Ok(maps) => {
-                self.config_maps = maps.items.clone();
-                for name in mounted {
-                    match maps.items.iter().find(|m| m.name == *name) {
-                        Some(map) => self.add_config_map(map),
-                        None => self.unseen.push(format!("ConfigMap {name} is mounted and was not found")),
-                    }
-                }
-            }
-            Err(gap) => self.unseen.extend(mounted.iter().map(|name| format!("ConfigMap {name} was not read: {gap}"))),
+        let maps = cluster.config_maps.as_ref().map(|maps| maps.items.as_slice()).unwrap_or_default();
+        self.config_maps = maps.iter().filter(|map| workload.is_beside(map.namespace.as_deref())).cloned().collect();
+        for source in &container.env_from {
+            self.add_env_source(cluster, source);
         }
+        self.env.extend(container.env.iter().map(|v| (v.name.clone(), v.value.clone())));
+        self.add_mounts(cluster, workload, container);
         Ok(())
     }
 
-    fn add_config_map(&mut self, map: &ConfigMap) {
-        for (key, text) in map.data.iter().filter(|(key, _)| is_config_name(key)) {
-            self.add_text(&format!("ConfigMap {} ({key})", map.name), text.expose_secret());
+    /// Every key of a ConfigMap as a variable.
+    fn add_env_source(&mut self, cluster: &Cluster, source: &EnvSource) {
+        let EnvSource { prefix, is_secret, name, .. } = source;
+        if *is_secret {
+            return self.unseen_variables.push(format!("all keys of Secret {name} become variables"));
+        }
+        match (&cluster.config_maps, self.config_maps.iter().find(|m| m.name == *name)) {
+            (_, Some(map)) => {
+                let variable =
+                    |key: &String| (format!("{prefix}{key}"), EnvValue::ConfigMap(name.clone(), key.clone()));
+                let variables: Vec<_> = map.data.keys().map(variable).collect();
+                self.env.extend(variables);
+            }
+            (maps, None) => {
+                let why = maps.as_ref().err().map_or_else(|| "it was not found".to_owned(), ToString::to_string);
+                self.unseen_variables.push(format!("all keys of ConfigMap {name} become variables: {why}"));
+            }
         }
     }
 
+    /// The files at the places where the engine looks: what `--config` names, else `/etc/rivet`.
+    fn add_mounts(&mut self, cluster: &Cluster, workload: &Workload, container: &Container) {
+        const FOLDER: &str = "/etc/rivet";
+        // A shell takes `-c` too, with a script behind it.
+        let is_script = |word: &str| word.contains(char::is_whitespace);
+        let mut places = container.flag_values(&["--config", "-c"]);
+        places.retain(|place| !is_script(place));
+        if container.args.iter().any(|word| is_script(word) && word.contains("--config")) {
+            self.unseen_files
+                .push(format!("the script that {} runs names files, which are not read", workload.title()));
+        }
+        let is_named = !places.is_empty();
+        if !is_named {
+            places.push(FOLDER);
+        }
+        for place in places {
+            let is_file = |path: &str| {
+                let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+                path == place || (folder == place && is_config_name(path))
+            };
+            let own = workload.mounts.iter().filter(|m| m.container == container.name);
+            let own: Vec<&Mount> = own.filter(|m| m.covers(place) || is_file(&m.path)).collect();
+            if own.is_empty() {
+                let title = workload.title();
+                self.unseen_files.push(match is_named {
+                    true => format!("`{place}`, which {title} is told to read, stands in its image"),
+                    false => format!("nothing is mounted at {FOLDER} of {title}, and what its image holds is not read"),
+                });
+            }
+            for mount in own {
+                self.add_mount(cluster, mount, &is_file);
+            }
+        }
+    }
+
+    fn add_mount(&mut self, cluster: &Cluster, mount: &Mount, is_file: &dyn Fn(&str) -> bool) {
+        let (name, items) = match &mount.source {
+            VolumeSource::Unread(what) => {
+                return self.unseen_files.push(format!("{what} is mounted at {} and is not read", mount.path));
+            }
+            VolumeSource::ConfigMap { name, items, .. } => (name, items),
+        };
+        let Some(map) = self.config_maps.iter().find(|m| m.name == *name).cloned() else {
+            let unseen = match &cluster.config_maps {
+                Ok(maps) => match maps.unread.iter().find(|unread| unread.contains(name.as_str())) {
+                    Some(unread) => unread.clone(),
+                    None => format!("ConfigMap {name} is mounted and was not found"),
+                },
+                Err(gap) => format!("ConfigMap {name} was not read: {gap}"),
+            };
+            return self.unseen_files.push(unseen);
+        };
+        let files = mount.files(map.data.keys().chain(&map.binary));
+        // Who mounts a folder of the engine's configuration means to give it some.
+        if !files.iter().any(|(_, path)| is_file(path)) {
+            self.add_unread_map(format!("ConfigMap {name} holds no file that the engine would read at {}", mount.path));
+        }
+        for (key, path) in files {
+            match map.data.get(key) {
+                _ if !is_file(&path) => {}
+                Some(text) => {
+                    // Where a key gets another name, that name says what it is.
+                    let shown = if items.is_empty() && mount.sub_path.is_none() { key } else { path.as_str() };
+                    self.add_map_text(&format!("ConfigMap {name} ({shown})"), text.expose_secret());
+                }
+                None => self.add_unread_map(format!("ConfigMap {name} has no text under its mounted key `{key}`")),
+            }
+        }
+    }
+
+    fn add_map_text(&mut self, name: &str, text: &str) {
+        let unread = self.unseen_files.len();
+        self.add_text(name, text);
+        self.unread_config_maps.extend(self.unseen_files[unread..].iter().cloned());
+    }
+
+    fn add_unread_map(&mut self, unseen: String) {
+        self.unread_config_maps.push(unseen.clone());
+        self.unseen_files.push(unseen);
+    }
+
+    /// Why files that stand in config maps could not be read, one reason each.
+    pub fn unread_config_maps(&self) -> &[String] {
+        &self.unread_config_maps
+    }
+
     fn add_text(&mut self, name: &str, text: &str) {
-        match parse(name, text) {
+        match parse_config(name, text) {
             Ok(tree) => {
                 merge(&mut self.tree.0, tree);
                 self.sources.push(name.to_owned());
             }
-            Err(reason) => self.unseen.push(format!("{name} could not be read: {reason}")),
+            Err(reason) => self.unseen_files.push(format!("{name} could not be read: {reason}")),
         }
     }
 
@@ -191,7 +286,7 @@ impl EngineSettings {
     pub fn environment(&self, name: &str) -> Setting {
         match self.variable(name) {
             Setting::Unset => {
-                let more = self.unseen.iter().find(|u| u.contains("variables"));
+                let more = self.unseen_variables.first();
                 more.map_or(Setting::Unset, |u| Setting::Unseen(Gap::new(format!("`{name}` may be set: {u}"))))
             }
             found => found,
@@ -210,9 +305,9 @@ impl EngineSettings {
         if in_env || at(&format!("/{section}")) || at(&format!("/database/{section}")) {
             return Ok(true);
         }
-        match self.unseen.first() {
+        match self.unseen() {
             None => Ok(false),
-            Some(unseen) => unknown(format!("`{section}` may be set: {unseen}")),
+            Some(unseen) => Err(self.may_be_set(section, unseen)),
         }
     }
 
@@ -281,95 +376,35 @@ impl EngineSettings {
             },
             Setting::Unset => Ok((default, "the engine's default".into())),
             // A figure that hardly anybody sets: the default stands, and says so.
-            Setting::Unseen(_) => Ok((default, "the engine's default, where no variable changes it".into())),
+            Setting::Unseen(_) => {
+                Ok((default, "the engine's default, where nothing that was not read changes it".into()))
+            }
             Setting::Elsewhere(from) => unknown(format!("`{path}` comes from {from}, which is not read")),
         }
     }
 
+    /// Something that may set a key and was not read.
+    fn unseen(&self) -> Option<&String> {
+        self.unseen_files.first().or(self.unseen_variables.first())
+    }
+
     fn absent(&self, path: &str) -> Setting {
-        match self.unseen.first() {
+        match self.unseen() {
             None => Setting::Unset,
-            Some(unseen) => Setting::Unseen(Gap::new(format!("`{path}` may be set: {unseen}"))),
+            Some(unseen) => Setting::Unseen(self.may_be_set(path, unseen)),
         }
+    }
+
+    fn may_be_set(&self, path: &str, unseen: &str) -> Gap {
+        let is_file = self.unseen_files.iter().any(|file| file == unseen);
+        let help = if is_file { "; `check.engine_config` may name the engine's files instead" } else { "" };
+        Gap::new(format!("`{path}` may be set: {unseen}{help}"))
     }
 
     fn files(&self) -> String {
         let files: Vec<&str> =
             self.sources.iter().filter(|s| !s.starts_with("variables ")).map(String::as_str).collect();
         files.join(", ")
-    }
-}
-
-/// Whether a mount holds the engine's configuration: `/etc/rivet`, or what `--config` names.
-fn is_config_path(path: &str, container: &Container) -> bool {
-    let named = container.args.windows(2).filter(|pair| pair[0] == "--config" || pair[0] == "-c").map(|pair| &pair[1]);
-    path.starts_with("/etc/rivet") || named.into_iter().any(|config| config.starts_with(path))
-}
-
-/// Whether a file is one that the engine reads, by its name.
-pub fn is_config_name(name: &str) -> bool {
-    [".json", ".json5", ".jsonc", ".yaml", ".yml"].iter().any(|end| name.ends_with(end))
-}
-
-/// Reads one file by the end of its name; errors show nothing of it.
-fn parse(name: &str, text: &str) -> Result<Value, String> {
-    let is_yaml = name.trim_end_matches(')').ends_with(".yaml") || name.trim_end_matches(')').ends_with(".yml");
-    let tree: Value = match is_yaml {
-        true => {
-            let options = serde_saphyr::options! { with_snippet: false };
-            serde_saphyr::from_str_with_options(text, options).map_err(|e| e.to_string())?
-        }
-        // JSON with comments and JSON are JSON5.
-        false => json5::from_str(text).map_err(|e| match e.position() {
-            Some(at) => format!("it is not JSON5 at line {}, column {}", at.line + 1, at.column + 1),
-            None => "it is not JSON5".to_owned(),
-        })?,
-    };
-    match tree {
-        Value::Object(_) | Value::Null => Ok(tree),
-        _ => Err("it is not a map of keys".into()),
-    }
-}
-
-/// Lays `over` over `under`, key by key.
-fn merge(under: &mut Value, over: Value) {
-    match (under, over) {
-        (Value::Object(under), Value::Object(over)) => {
-            for (key, value) in over {
-                merge(under.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (_, Value::Null) => {}
-        (under @ Value::Null, over @ Value::Object(_)) => {
-            *under = Value::Object(Map::new());
-            merge(under, over);
-        }
-        (under, over) => *under = over,
-    }
-}
-
-/// Where a database is, taken from its URL, which may hold a password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DatabaseAddress {
-    pub hosts: Vec<(String, u16)>,
-    pub has_password: bool,
-}
-
-impl DatabaseAddress {
-    /// Reads `postgres://user:password@host1:port,host2/db?…`; `None` for anything else.
-    pub fn parse(url: &str) -> Option<Self> {
-        let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"))?;
-        let authority = rest.split(['/', '?']).next().unwrap_or(rest);
-        let (user, hosts) = match authority.rsplit_once('@') {
-            Some((user, hosts)) => (user, hosts),
-            None => ("", authority),
-        };
-        let host = |host: &str| match host.rsplit_once(':') {
-            Some((name, port)) if !name.ends_with(':') => port.parse().ok().map(|port| (name.to_owned(), port)),
-            _ => Some((host.to_owned(), 5432)),
-        };
-        let hosts: Option<Vec<_>> = hosts.split(',').map(host).collect();
-        Some(Self { hosts: hosts?, has_password: user.split_once(':').is_some_and(|(_, p)| !p.is_empty()) })
     }
 }
 
@@ -382,7 +417,7 @@ mod tests {
             texts.iter().map(|(name, text)| ConfigFile { name: (*name).into(), text: SecretString::from(*text) });
         // An engine without variables of its own.
         let mut settings = EngineSettings::of(&Ok(files.collect()), &unknown("no Kubernetes")).unwrap();
-        settings.unseen.retain(|u| !u.contains("variables"));
+        settings.unseen_variables.clear();
         settings
     }
 
@@ -414,14 +449,5 @@ mod tests {
         let whole = files(&[("config.json", "{}")]);
         assert!(matches!(whole.get("auth.admin_token"), Setting::Unset));
         assert_eq!((whole.backend(), whole.pubsub()), (Ok(Backend::Rocksdb), Ok(Pubsub::Memory)));
-    }
-
-    #[test]
-    fn database_addresses_are_taken_from_their_url() {
-        let parse = |url: &str| DatabaseAddress::parse(url).unwrap();
-        assert_eq!(parse("postgresql://u:p@db:6432/x").hosts, [("db".to_owned(), 6432)]);
-        assert!(parse("postgres://u:p@db/x").has_password && !parse("postgres://u@db/x").has_password);
-        assert_eq!(parse("postgres://a,b:5433/x?sslmode=require").hosts.len(), 2);
-        assert_eq!(DatabaseAddress::parse("mysql://a/b"), None);
     }
 }

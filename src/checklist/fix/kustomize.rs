@@ -212,6 +212,12 @@ fn identity(object: &Value) -> (Option<&str>, Option<&str>) {
     (object.get("kind").and_then(Value::as_str), object.pointer("/metadata/name").and_then(Value::as_str))
 }
 
+/// Whether two objects name one namespace, or neither does: manifests of several may share names.
+fn in_one_namespace(a: &Value, b: &Value) -> bool {
+    let namespace = |o: &Value| o.pointer("/metadata/namespace").and_then(Value::as_str).map(str::to_owned);
+    namespace(a) == namespace(b)
+}
+
 /// The objects that a patch changes. Lists of the API leave out the kind of their items, so that it is put back.
 fn touched(raw: &Objects, remedies: &[Remedy]) -> Vec<Value> {
     let of = |list: &crate::checklist::known::Known<Listed<Value>>, api: &str, kind: &str| -> Vec<Value> {
@@ -221,7 +227,9 @@ fn touched(raw: &Objects, remedies: &[Remedy]) -> Vec<Value> {
             object["kind"] = kind.into();
             object
         };
-        items.into_iter().map(complete).collect()
+        // What comes with another kind, such as a ScaledObject among the autoscalers, is nothing that is patched.
+        let is_one = |object: &Value| object.get("kind").is_none_or(|k| k == kind);
+        items.into_iter().filter(is_one).map(complete).collect()
     };
     let all = [
         of(&raw.deployments, "apps/v1", "Deployment"),
@@ -270,8 +278,8 @@ fn replaced(raw: &Objects, built: &Objects) -> Objects {
                 new: &crate::checklist::known::Known<Listed<Value>>| {
         let mut listed = old.clone()?;
         for object in new.iter().flat_map(|l| &l.items) {
-            let name = identity(object).1;
-            match listed.items.iter_mut().find(|o| identity(o).1 == name) {
+            let is_same = |o: &&mut Value| identity(o).1 == identity(object).1 && in_one_namespace(o, object);
+            match listed.items.iter_mut().find(is_same) {
                 Some(slot) => *slot = object.clone(),
                 None => listed.items.push(object.clone()),
             }
@@ -287,6 +295,7 @@ fn replaced(raw: &Objects, built: &Objects) -> Objects {
         pods: raw.pods.clone(),
         services: list(&raw.services, &built.services),
         ingresses: list(&raw.ingresses, &built.ingresses),
+        routes: raw.routes.clone(),
         autoscalers: list(&raw.autoscalers, &built.autoscalers),
         budgets: list(&raw.budgets, &built.budgets),
         config_maps: raw.config_maps.clone(),

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::{LeftOut, is_about_objects};
 use crate::checklist::cluster::{
-    Cluster, Container, Handler, HealthProbe, PortRef, Service, ServicePort, ServiceType, Target, Workload,
+    Cluster, Container, Handler, HealthProbe, PortRef, Service, ServicePort, ServiceType, Target, TargetOf, Workload,
 };
 use crate::checklist::evidence::Evidence;
-use crate::checklist::items::nodes_that_fit;
+use crate::checklist::items::{Nginx, nodes_that_fit};
 use crate::checklist::outcome::Status;
 use crate::checklist::report::Report;
 use crate::rivet::limits::{
@@ -288,20 +288,18 @@ impl Place<'_> {
         let list = self.cluster.ingresses.as_ref().map_err(ToString::to_string)?;
         let services = self.cluster.services_of(self.workload).map_err(|gap| gap.to_string())?;
         let is_guard = |s: &&Service| s.ports.iter().any(|p| self.container.port_number(&p.target) == Some(GUARD_PORT));
-        let names: Vec<&str> = services.into_iter().filter(is_guard).map(|s| s.name.as_str()).collect();
+        let doors: Vec<&Service> = services.into_iter().filter(is_guard).collect();
         let mut changes = Vec::new();
-        for ingress in list.items.iter().filter(|i| i.backends.iter().any(|b| names.contains(&b.service.as_str()))) {
-            let is_nginx = ingress.class.as_deref().is_some_and(|c| c.contains("nginx"))
-                || ingress.annotations.keys().any(|k| k.starts_with("nginx.ingress.kubernetes.io/"));
-            if is_nginx {
-                let seconds = IDLE_TIMEOUT_MIN_SECS.to_string();
+        for ingress in list.items.iter().filter(|i| i.backends.iter().any(|b| doors.iter().any(|s| b.leads_to(s)))) {
+            if let Some(nginx) = Nginx::of(ingress) {
+                let seconds = nginx.write_seconds(IDLE_TIMEOUT_MIN_SECS);
                 changes.push(Change::Patch {
                     api_version: "networking.k8s.io/v1",
                     kind: "Ingress".into(),
                     name: ingress.name.clone(),
                     patch: json!({ "metadata": { "annotations": {
-                        "nginx.ingress.kubernetes.io/proxy-read-timeout": seconds,
-                        "nginx.ingress.kubernetes.io/proxy-send-timeout": seconds,
+                        nginx.annotation("proxy-read-timeout"): seconds,
+                        nginx.annotation("proxy-send-timeout"): seconds,
                     } } }),
                 });
             }
@@ -312,14 +310,23 @@ impl Place<'_> {
         }
     }
 
-    fn patch_autoscaler(&self, patch: Value) -> Option<Change> {
-        let scaler = self.cluster.autoscaler_of(self.workload).ok()??;
-        Some(Change::Patch {
+    /// A change of what scales the engine; `None` where nothing does.
+    fn patch_autoscaler(&self, patch: Value) -> Result<Option<Change>, String> {
+        let Some(scaler) = self.cluster.autoscaler_of(self.workload).map_err(|gap| gap.to_string())? else {
+            return Ok(None);
+        };
+        if scaler.kind != "HorizontalPodAutoscaler" {
+            return Err(format!(
+                "{} is KEDA's: change its triggers and replica counts in its own file",
+                scaler.title()
+            ));
+        }
+        Ok(Some(Change::Patch {
             api_version: "autoscaling/v2",
-            kind: "HorizontalPodAutoscaler".into(),
+            kind: scaler.kind.into(),
             name: scaler.name.clone(),
             patch: json!({ "spec": patch }),
-        })
+        }))
     }
 
     /// Nodes that the database has connections for, where there is one that counts them.
@@ -333,7 +340,7 @@ impl Place<'_> {
         if let Some(scaler) = exists {
             let min = scaler.min_replicas.max(INSTANCES_MIN);
             let patch = json!({ "minReplicas": min, "maxReplicas": scaler.max_replicas.max(min + 1) });
-            return self.patch_autoscaler(patch).ok_or_else(|| "the autoscaler is gone".into());
+            return self.patch_autoscaler(patch)?.ok_or_else(|| "the autoscaler is gone".into());
         }
         let metric = |name: &str, percent: u32| {
             json!({
@@ -361,22 +368,26 @@ impl Place<'_> {
         let scaler = self.cluster.autoscaler_of(self.workload).map_err(|gap| gap.to_string())?;
         let scaler = scaler.ok_or("there is no autoscaler")?;
         let mut metrics = scaler.metrics.clone();
-        for (resource, percent, is_met) in [
-            ("cpu", 70, matches!(scaler.cpu, Some(Target::Utilization(p)) if p <= 70.0)),
-            ("memory", 80, matches!(scaler.memory, Some(Target::Utilization(p)) if p <= 80.0)),
-        ] {
+        let own = self.container.name.as_str();
+        for (resource, percent, targets) in [("cpu", 70, &scaler.cpu), ("memory", 80, &scaler.memory)] {
+            let counts = |t: &&TargetOf| t.container.as_deref().is_none_or(|c| c == own);
+            let is_low = |t: &TargetOf| matches!(t.target, Target::Utilization(p) if p <= f64::from(percent));
+            if targets.iter().filter(counts).any(is_low) {
+                continue;
+            }
             let wanted = json!({ "type": "Utilization", "averageUtilization": percent });
+            // What a sidecar is measured by stays.
             let place = metrics.iter_mut().find_map(|metric| {
-                let key = ["resource", "containerResource"].into_iter().find(|key| metric[*key]["name"] == resource)?;
+                let is_it = |of: &Value| of["name"] == resource && of["container"].as_str().is_none_or(|c| c == own);
+                let key = ["resource", "containerResource"].into_iter().find(|key| is_it(&metric[*key]))?;
                 metric.get_mut(key)
             });
             match place {
-                _ if is_met => {}
                 Some(of) => of["target"] = wanted,
                 None => metrics.push(json!({ "type": "Resource", "resource": { "name": resource, "target": wanted } })),
             }
         }
-        Ok(self.patch_autoscaler(json!({ "metrics": metrics })).into_iter().collect())
+        Ok(self.patch_autoscaler(json!({ "metrics": metrics }))?.into_iter().collect())
     }
 
     fn two_nodes(&self) -> Result<Vec<Change>, String> {
@@ -384,7 +395,7 @@ impl Place<'_> {
             return Err("enough are asked for, and are not ready".into());
         }
         let replicas = self.patch(json!({ "spec": { "replicas": INSTANCES_MIN } }));
-        Ok(match self.patch_autoscaler(json!({ "minReplicas": INSTANCES_MIN })) {
+        Ok(match self.patch_autoscaler(json!({ "minReplicas": INSTANCES_MIN }))? {
             Some(scaler) => vec![scaler, replicas],
             None => vec![replicas],
         })
@@ -424,7 +435,7 @@ impl Place<'_> {
         if fits < INSTANCES_MIN {
             return Err(format!("the database has connections for {fits} nodes only; raise its `max_connections`"));
         }
-        match self.patch_autoscaler(json!({ "maxReplicas": fits })) {
+        match self.patch_autoscaler(json!({ "maxReplicas": fits }))? {
             Some(change) => Ok(vec![change]),
             None => Ok(vec![self.patch(json!({ "spec": { "replicas": fits } }))]),
         }

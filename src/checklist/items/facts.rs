@@ -13,6 +13,11 @@ pub fn cluster(e: &Evidence) -> Result<&Cluster, Outcome> {
     e.cluster.as_ref().map_err(Outcome::from)
 }
 
+/// The Kubernetes objects, where they are known.
+pub fn known_cluster(e: &Evidence) -> Known<&Cluster> {
+    e.cluster.as_ref().map_err(Clone::clone)
+}
+
 /// The worst of what `judge` says of each engine workload; an outcome where there is none to judge.
 pub fn each_engine(e: &Evidence, judge: impl Fn(&Cluster, &Workload, &Container) -> Outcome) -> Outcome {
     let cluster = match cluster(e) {
@@ -119,6 +124,8 @@ pub fn nodes(e: &Evidence) -> Known<Nodes> {
         Ok(Nodes { count, by: format!("by the series of {}", seen.source), is_live: true })
     };
     match (from_cluster(), from_series()) {
+        // What runs says more than what is asked for.
+        (Ok(asked), Ok(running)) if !asked.is_live => Ok(running),
         (Ok(nodes), _) | (Err(_), Ok(nodes)) => Ok(nodes),
         (Err(a), Err(b)) => match e.told.expected_instances {
             Some(count) => Ok(Nodes { count, by: "by `engine.expected_instances`".into(), is_live: false }),
@@ -137,10 +144,8 @@ pub fn nodes_max(e: &Evidence) -> Known<Nodes> {
             match cluster.autoscaler_of(workload) {
                 Ok(Some(scaler)) => {
                     count += scaler.max_replicas.max(workload.replicas);
-                    by.push(format!(
-                        "`maxReplicas` {} of HorizontalPodAutoscaler {}",
-                        scaler.max_replicas, scaler.name
-                    ));
+                    let key = if scaler.kind == "ScaledObject" { "maxReplicaCount" } else { "maxReplicas" };
+                    by.push(format!("`{key}` {} of {}", scaler.max_replicas, scaler.title()));
                 }
                 Ok(None) => {
                     count += workload.replicas;

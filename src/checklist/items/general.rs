@@ -1,6 +1,7 @@
 //! Enterprise, and what of the general checklist can be seen from outside the application.
 
 use super::facts;
+use super::ingress::Nginx;
 use super::postgres::CONTACT;
 use crate::checklist::cluster::Ingress;
 use crate::checklist::evidence::{Evidence, PoolKind, PoolSeen};
@@ -151,7 +152,7 @@ pub fn start_body_limit(e: &Evidence) -> Outcome {
     for host in hosts {
         let services = cluster.services_of(host).unwrap_or_default();
         for ingress in cluster.ingresses.as_ref().map(|i| i.items.as_slice()).unwrap_or_default() {
-            if ingress.backends.iter().any(|b| services.iter().any(|s| s.name == b.service)) {
+            if ingress.backends.iter().any(|b| services.iter().any(|s| b.leads_to(s))) {
                 outcomes.extend(body_limit(ingress));
             }
         }
@@ -161,24 +162,20 @@ pub fn start_body_limit(e: &Evidence) -> Outcome {
 }
 
 fn body_limit(ingress: &Ingress) -> Option<Outcome> {
-    let is_nginx = ingress.class.as_deref().is_some_and(|c| c.contains("nginx"));
-    let text = ingress.annotations.get("nginx.ingress.kubernetes.io/proxy-body-size");
-    if !is_nginx && text.is_none() {
-        return None;
-    }
+    let name = match Nginx::of(ingress)? {
+        Nginx::Community => "nginx.ingress.kubernetes.io/proxy-body-size",
+        Nginx::F5 => "nginx.org/client-max-body-size",
+    };
     // nginx takes 1 MiB when nothing is said, and everything at 0.
-    let bytes = match text.map(|t| t.trim().to_ascii_lowercase()) {
+    let bytes = match ingress.annotations.get(name).map(|t| t.trim().to_ascii_lowercase()) {
         None => 1 << 20,
-        Some(text) => {
-            let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-            let number: u64 = text[..split].trim().parse().ok()?;
-            number.saturating_mul(match &text[split..] {
-                "k" => 1 << 10,
-                "m" => 1 << 20,
-                "g" => 1 << 30,
-                _ => 1,
-            })
-        }
+        Some(text) => match size(&text) {
+            Some(bytes) => bytes,
+            None => {
+                let reason = format!("Ingress {} sets `{name}` to `{text}`, which is no size", ingress.name);
+                return Some(Outcome::unknown(reason));
+            }
+        },
     };
     Some(match bytes == 0 || bytes >= START_BODY_BYTES_MIN {
         true => Outcome::pass(format!("Ingress {} takes bodies of {bytes} bytes", ingress.name)),
@@ -187,4 +184,18 @@ fn body_limit(ingress: &Ingress) -> Option<Outcome> {
             ingress.name
         )),
     })
+}
+
+/// A size as nginx writes it.
+fn size(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let number: u64 = text[..split].trim().parse().ok()?;
+    let factor = match &text[split..] {
+        "" => 1,
+        "k" => 1 << 10,
+        "m" => 1 << 20,
+        "g" => 1 << 30,
+        _ => return None,
+    };
+    Some(number.saturating_mul(factor))
 }

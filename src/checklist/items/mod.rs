@@ -4,13 +4,17 @@
 //! Always: pure, no clock, no I/O; what is not known is `unknown`, and what does not apply `skipped` with its reason.
 //! Source: upstream's production checklists for the engine and for actors, with the figures of `rivet::limits`.
 
+mod database;
 mod facts;
 mod general;
+mod ingress;
 mod monitoring;
 mod nats;
+mod nats_plan;
 mod postgres;
 mod resources;
 mod scaling;
+mod secrets;
 mod security;
 mod tls;
 
@@ -91,6 +95,7 @@ const fn item(category: Category, id: &'static str, title: &'static str, judge: 
     Item { id, category, title, judge }
 }
 
+pub use ingress::Nginx;
 pub use postgres::nodes_that_fit;
 
 use Category::{Enterprise, General, Monitoring, Nats, Postgresql, Resources, Scaling, Security};
@@ -115,7 +120,7 @@ pub const ITEMS: &[Item] = &[
         Security,
         "secrets-in-secrets",
         "tokens and passwords stand in Secrets, not in config maps, variables or URLs",
-        security::secrets_in_secrets,
+        secrets::in_secrets,
     ),
     item(Security, "peer-port-closed", "the peer API (6421) is not reachable from outside", security::peer_port_closed),
     item(
@@ -147,12 +152,7 @@ pub const ITEMS: &[Item] = &[
     item(Resources, "image-pinned", "the engine's image names one release", resources::image_pinned),
     item(Resources, "one-version", "all engine nodes run the same release", resources::one_version),
     item(Resources, "grace-period", "pods may take as long to end as the engine drains", resources::grace_period),
-    item(
-        Resources,
-        "ingress-timeout",
-        "what stands in front keeps quiet connections for an hour",
-        resources::ingress_timeout,
-    ),
+    item(Resources, "ingress-timeout", "what stands in front keeps quiet connections for an hour", ingress::timeout),
     item(Scaling, "autoscaler", "an autoscaler adds engine nodes", scaling::autoscaler),
     item(Scaling, "autoscaler-cpu", "it acts at 70 % CPU at the latest", scaling::autoscaler_cpu),
     item(Scaling, "autoscaler-memory", "it acts at 80 % memory at the latest", scaling::autoscaler_memory),

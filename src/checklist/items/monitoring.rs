@@ -1,8 +1,10 @@
 //! Monitoring: telemetry leaves, arrives, is judged, and reaches somebody.
 
+use secrecy::ExposeSecret;
+
 use super::facts;
 use super::resources::plain;
-use crate::checklist::evidence::{Evidence, Setting};
+use crate::checklist::evidence::{EngineSettings, Evidence, Setting};
 use crate::checklist::outcome::Outcome;
 use crate::rivet::limits::{METRICS_PORT, SAMPLER_RATIO_DEFAULT};
 
@@ -29,8 +31,6 @@ pub fn otel_enabled(e: &Evidence) -> Outcome {
         }
     };
     let enabled = settings.environment("RIVET_OTEL_ENABLED");
-    let endpoint = settings.environment("RIVET_OTEL_GRPC_ENDPOINT");
-    let endpoint = plain(&endpoint).unwrap_or("http://localhost:4317").to_owned();
     match &enabled {
         Setting::Text(..) if plain(&enabled) == Some("1") => {
             let filter = settings.environment("RUST_LOG");
@@ -39,7 +39,13 @@ pub fn otel_enabled(e: &Evidence) -> Outcome {
                 Some(level @ ("warn" | "error" | "off")) => Outcome::fail(format!(
                     "`RUST_LOG` is `{level}`, which keeps spans from being made: no trace leaves"
                 )),
-                _ => Outcome::pass(format!("`RIVET_OTEL_ENABLED` is 1, spans go to {endpoint}")),
+                _ if plain(&filter).is_none()
+                    && !matches!(filter, Setting::Unset)
+                    && arriving.is_none_or(|n| n == 0.0) =>
+                {
+                    Outcome::unknown("`RUST_LOG` is not read, which may keep spans from being made")
+                }
+                _ => Outcome::pass(format!("`RIVET_OTEL_ENABLED` is 1, {}", spans_go_to(settings))),
             }
         }
         Setting::Text(..) => Outcome::fail("`RIVET_OTEL_ENABLED` is not exactly `1`, and any other value is off"),
@@ -56,6 +62,27 @@ pub fn otel_enabled(e: &Evidence) -> Outcome {
             _ => gap.into(),
         },
     }
+}
+
+/// Where spans go: the variables of OpenTelemetry win over the engine's own.
+fn spans_go_to(settings: &EngineSettings) -> String {
+    const VARIABLES: [&str; 3] =
+        ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "RIVET_OTEL_GRPC_ENDPOINT"];
+    for name in VARIABLES {
+        match settings.environment(name) {
+            Setting::Text(endpoint, _) if endpoint.expose_secret().trim().is_empty() => {}
+            Setting::Text(endpoint, _) => {
+                let endpoint = endpoint.expose_secret().trim();
+                // What stands before the host may be a password.
+                let shown = endpoint.rsplit_once('@').map_or(endpoint, |(_, host)| host);
+                return format!("spans go to {shown} (`{name}`)");
+            }
+            Setting::Elsewhere(from) => return format!("spans go where {from} says, which is not read"),
+            Setting::Unseen(gap) => return format!("where spans go is not known: {gap}"),
+            Setting::Unset => {}
+        }
+    }
+    "spans go to http://localhost:4317, the engine's default".into()
 }
 
 /// Each instance's spans arrive.
@@ -291,6 +318,5 @@ pub fn dashboards(e: &Evidence) -> Outcome {
 }
 
 fn about_rivet(text: &secrecy::SecretString) -> bool {
-    use secrecy::ExposeSecret;
     text.expose_secret().contains("rivet")
 }

@@ -1,6 +1,7 @@
 //! NATS: used where several nodes talk, doubled, and not held up.
 
 use super::facts;
+use super::nats_plan::NatsPlan;
 use crate::checklist::evidence::{Backend, Evidence, NatsSeen, Pubsub};
 use crate::checklist::known::{Known, unknown};
 use crate::checklist::outcome::Outcome;
@@ -54,12 +55,22 @@ pub fn servers(e: &Evidence) -> Outcome {
     }
     match &e.nats {
         Ok(seen) => live_servers(seen),
-        Err(gap) => match planned_servers(e) {
-            Ok((title, n)) if n >= NATS_SERVERS_MIN => {
-                Outcome::pass(format!("{title} has {n} replicas; not asked: {gap}"))
+        Err(gap) => match planned(e) {
+            Ok(plan) if plan.workload.replicas < NATS_SERVERS_MIN => Outcome::fail(format!(
+                "{} has {} replica: with it the nodes lose each other",
+                plan.workload.title(),
+                plan.workload.replicas
+            )),
+            Ok(plan) => {
+                let (title, n) = (plan.workload.title(), plan.workload.replicas);
+                match plan.is_clustered() {
+                    Ok(how) => Outcome::pass(format!("{title} has {n} replicas, {how}; not asked: {gap}")),
+                    Err(why) => Outcome::unknown(format!(
+                        "{title} has {n} replicas; whether they stand in a cluster is not seen: {why}; {gap}"
+                    )),
+                }
             }
-            Ok((title, n)) => Outcome::fail(format!("{title} has {n} replica: with it the nodes lose each other")),
-            Err(_) => gap.into(),
+            Err(why) => gap.clone().and(&why).into(),
         },
     }
 }
@@ -97,12 +108,29 @@ fn live_servers(seen: &NatsSeen) -> Outcome {
     }
 }
 
-/// The servers that the objects ask for: title and replicas.
-fn planned_servers(e: &Evidence) -> Known<(String, u32)> {
-    let cluster = e.cluster.as_ref().map_err(Clone::clone)?;
-    match cluster.workloads_with_image(&["nats", "nats-server"])?.first() {
-        Some((workload, _)) => Ok((workload.title(), workload.replicas)),
-        None => unknown(format!("no NATS is among the workloads of {}", cluster.source)),
+/// The servers that the engine's own addresses lead to.
+///
+/// # Errors
+/// The addresses are not known, or lead to no server among the objects.
+fn planned(e: &Evidence) -> Known<NatsPlan<'_>> {
+    let cluster = facts::known_cluster(e)?;
+    let engines = cluster.engines()?;
+    let settings = e.settings.as_ref().map_err(Clone::clone)?;
+    let Some((engine, _)) = engines.first() else { return unknown("there is no engine") };
+    let addresses = settings.tree("/nats/addresses").and_then(serde_json::Value::as_array);
+    let addresses: Vec<&str> = addresses.into_iter().flatten().filter_map(serde_json::Value::as_str).collect();
+    if addresses.is_empty() {
+        return unknown("the addresses of NATS are not known");
+    }
+    let host = |address: &&str| {
+        let address = address.split_once("://").map_or(*address, |(_, rest)| rest);
+        let address = address.rsplit_once('@').map_or(address, |(_, rest)| rest);
+        address.split(':').next().unwrap_or_default().to_owned()
+    };
+    let mut hosts = addresses.iter().map(host);
+    match hosts.find_map(|host| cluster.workload_at(&host, engine, &["nats", "nats-server"])) {
+        Some((workload, container)) => Ok(NatsPlan { cluster, workload, container }),
+        None => unknown(format!("NATS at {} is no workload of {}", addresses.join(", "), cluster.source)),
     }
 }
 
@@ -152,23 +180,16 @@ pub fn jetstream(e: &Evidence) -> Outcome {
                 false => Outcome::info(format!("JetStream is on at {}; the engine does not use it", with.join(", "))),
             }
         }
-        Err(gap) => {
-            let planned = e.cluster.as_ref().ok().and_then(|c| c.workloads_with_image(&["nats", "nats-server"]).ok());
-            match planned.as_deref() {
-                Some([(workload, container), ..]) => {
-                    let is_on = container.args.iter().any(|a| a == "-js" || a == "--js" || a == "--jetstream");
-                    let has_file = container.args.iter().any(|a| a == "-c" || a == "--config");
-                    let title = workload.title();
-                    match (is_on, has_file) {
-                        (true, _) => Outcome::info(format!("{title} turns JetStream on; the engine does not use it")),
-                        (false, true) => Outcome::unknown(format!(
-                            "the configuration file of {title} may turn it on, and is not read; {gap}"
-                        )),
-                        (false, false) => Outcome::pass(format!("{title} does not turn JetStream on")),
-                    }
+        Err(gap) => match planned(e) {
+            Ok(plan) => {
+                let title = plan.workload.title();
+                match plan.has_jetstream() {
+                    Ok(true) => Outcome::info(format!("{title} turns JetStream on; the engine does not use it")),
+                    Ok(false) => Outcome::pass(format!("{title} does not turn JetStream on")),
+                    Err(why) => Outcome::unknown(format!("{title} may turn it on: {why}; {gap}")),
                 }
-                _ => gap.into(),
             }
-        }
+            Err(why) => gap.clone().and(&why).into(),
+        },
     }
 }

@@ -2,20 +2,15 @@
 
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
-
-use super::facts;
-use crate::checklist::cluster::{Container, Workload};
+use super::{database, facts};
 use crate::checklist::evidence::{
-    Archive, Backend, DatabaseAddress, Evidence, PoolerSign, PostgresSeen, Pubsub, Setting, Standby,
+    Archive, Backend, DatabaseAddress, Evidence, PoolerSign, PostgresSeen, Pubsub, Standby,
 };
 use crate::checklist::known::{Known, unknown};
 use crate::checklist::outcome::Outcome;
 use crate::model::format_duration_ms;
 use crate::rivet::limits::{POSTGRES_ACTORS_GUIDE, POSTGRES_CONNECTIONS_PER_ENGINE};
 
-/// Base names of images that are a PostgreSQL server.
-const SERVERS: [&str; 6] = ["postgres", "postgresql", "postgis", "timescaledb", "spilo", "pgvector"];
 /// Base names of images that are a pooler.
 const POOLERS: [&str; 7] = ["pgbouncer", "pgcat", "supavisor", "odyssey", "pgpool", "pgbouncer-exporter", "pgdog"];
 
@@ -130,14 +125,17 @@ pub fn standby(e: &Evidence) -> Outcome {
                     .attestable(),
             }
         }
-        Err(gap) => match planned_servers(e) {
-            Ok((server, 1)) => {
-                Outcome::fail(format!("{server} has one replica: without a standby the data is lost with its volume"))
-            }
-            Ok((server, n)) => {
-                Outcome::unknown(format!("{server} has {n} replicas; whether one replays is not seen: {gap}"))
-            }
-            Err(_) => gap.into(),
+        Err(gap) => match database::server(e) {
+            Ok((server, _)) if server.replicas == 1 => Outcome::fail(format!(
+                "{} has one replica: without a standby the data is lost with its volume",
+                server.title()
+            )),
+            Ok((server, _)) => Outcome::unknown(format!(
+                "{} has {} replicas; whether one replays is not seen: {gap}",
+                server.title(),
+                server.replicas
+            )),
+            Err(why) => gap.and(&why).into(),
         },
     }
 }
@@ -168,16 +166,6 @@ fn judge_standby(standby: &Standby, limit: Duration) -> Outcome {
     }
 }
 
-/// Servers that the manifests ask for: title and replicas.
-fn planned_servers(e: &Evidence) -> Known<(String, u32)> {
-    let cluster = e.cluster.as_ref().map_err(Clone::clone)?;
-    let found = cluster.workloads_with_image(&SERVERS)?;
-    match found.first() {
-        Some((workload, _)) => Ok((workload.title(), workload.replicas)),
-        None => unknown(format!("no PostgreSQL is among the workloads of {}", cluster.source)),
-    }
-}
-
 /// Somebody promotes the standby when the primary is gone.
 pub fn failover(e: &Evidence) -> Outcome {
     if let Err(outcome) = facts::only_with(e, Backend::Postgres) {
@@ -197,26 +185,31 @@ pub fn failover(e: &Evidence) -> Outcome {
                 ),
             }
         }
-        Err(gap) => match planned_servers(e) {
-            Ok((_, 1)) => Outcome::skipped("there is no standby to fail over to"),
+        Err(gap) => match database::server(e) {
+            Ok((server, _)) if server.replicas == 1 => Outcome::skipped("there is no standby to fail over to"),
             _ => gap.into(),
         },
     }
 }
 
-/// A failover manager by its traces in Kubernetes.
+/// A failover manager by its traces in Kubernetes, at the engine's own database.
 fn failover_manager(e: &Evidence) -> Option<String> {
     let cluster = e.cluster.as_ref().ok()?;
-    let services = cluster.services.as_ref().ok()?;
-    let by_service = services.items.iter().find(|s| {
-        s.selector.contains_key("cnpg.io/cluster")
-            || s.selector.get("application").is_some_and(|a| a == "spilo" || a == "patroni")
-    });
-    if let Some(service) = by_service {
-        return Some(format!("Service {} follows the primary of a failover manager", service.name));
+    let engine = cluster.engines().ok()?.first()?.0;
+    let (address, _) = database::address(e).ok()?;
+    for (host, _) in &address.hosts {
+        let Some(service) = cluster.service_at(host, engine) else { continue };
+        let is_followed = service.selector.contains_key("cnpg.io/cluster")
+            || service.selector.get("application").is_some_and(|a| a == "spilo" || a == "patroni");
+        if is_followed {
+            return Some(format!("Service {} follows the primary of a failover manager", service.name));
+        }
+        let managed = cluster.workload_at(host, engine, &["spilo", "postgresql-repmgr", "pg_auto_failover"]);
+        if let Some((workload, container)) = managed {
+            return Some(format!("{} runs {}", workload.title(), container.image));
+        }
     }
-    let spilo = cluster.workloads_with_image(&["spilo", "postgresql-repmgr", "pg_auto_failover"]).ok()?;
-    spilo.first().map(|(workload, container)| format!("{} runs {}", workload.title(), container.image))
+    None
 }
 
 /// Every node that may run finds its connections.
@@ -284,30 +277,13 @@ fn max_connections(e: &Evidence) -> Known<(u32, u32, String)> {
     if let Ok(seen) = &e.postgres {
         return Ok((seen.max_connections, seen.reserved_connections, format!("PostgreSQL at {}", seen.address)));
     }
-    let gap = e.postgres.as_ref().map(|_| ()).map_err(Clone::clone).err();
-    let cluster = e.cluster.as_ref().map_err(|c| gap.clone().map_or_else(|| c.clone(), |g| g.and(c)))?;
-    let found = cluster.workloads_with_image(&SERVERS)?;
-    let Some((workload, container)) = found.first() else {
-        return Err(gap.unwrap_or_else(|| crate::checklist::known::Gap::new("no PostgreSQL is known")));
-    };
-    let (limit, how) = planned_limit(container);
-    // Three are kept for superusers when nothing is said.
-    Ok((limit, if how == "set" { 0 } else { 3 }, limit_words(workload, limit, how)))
-}
-
-fn planned_limit(container: &Container) -> (u32, &'static str) {
-    let set =
-        container.args.iter().find_map(|arg| arg.trim_start_matches("-c").trim().strip_prefix("max_connections="));
-    match set.and_then(|value| value.trim().parse().ok()) {
-        Some(limit) => (limit, "set"),
-        None => (100, "default"),
-    }
-}
-
-fn limit_words(workload: &Workload, limit: u32, how: &str) -> String {
-    match how {
-        "set" => format!("{} (`max_connections` {limit})", workload.title()),
-        _ => format!("{} (the default `max_connections` of {limit})", workload.title()),
+    let gap = e.postgres.as_ref().map(|_| ()).map_err(Clone::clone);
+    let planned =
+        database::server(e).and_then(|(workload, container)| database::planned_connections(workload, container));
+    match (gap, planned) {
+        (_, Ok(planned)) => Ok((planned.limit, planned.reserved, planned.by)),
+        (Err(gap), Err(why)) => Err(gap.and(&why)),
+        (Ok(()), Err(why)) => Err(why),
     }
 }
 
@@ -316,15 +292,9 @@ pub fn no_pooler(e: &Evidence) -> Outcome {
     if let Err(outcome) = facts::only_with(e, Backend::Postgres) {
         return outcome;
     }
-    let engine_url = e.settings.as_ref().ok().and_then(|s| match s.get("postgres.url") {
-        Setting::Text(url, from) => Some((url, from)),
-        _ => None,
-    });
     let mut outcomes = Vec::new();
-    if let Some((url, from)) = &engine_url
-        && let Some(address) = DatabaseAddress::parse(url.expose_secret())
-    {
-        outcomes.push(by_address(e, &address, from));
+    if let Ok((address, from)) = database::address(e) {
+        outcomes.push(by_address(e, &address, &from));
     }
     if let Ok(PostgresSeen { pooler, address, .. }) = &e.postgres {
         outcomes.push(match pooler {
@@ -357,20 +327,14 @@ fn by_address(e: &Evidence, address: &DatabaseAddress, from: &str) -> Outcome {
             ));
         }
         let Ok(cluster) = &e.cluster else { continue };
-        let name = host.split('.').next().unwrap_or(host);
-        let Some(service) = cluster.services.as_ref().ok().and_then(|s| s.items.iter().find(|s| s.name == name)) else {
-            continue;
-        };
-        let behind = |images: &[&str]| {
-            let found = cluster.workloads_with_image(images).unwrap_or_default();
-            found.into_iter().find(|(w, _)| w.is_selected_by(&service.selector)).map(|(w, _)| w.title())
-        };
+        let Some(engine) = cluster.engines().ok().and_then(|found| Some(found.first()?.0)) else { continue };
+        let behind = |images: &[&str]| cluster.workload_at(host, engine, images).map(|(workload, _)| workload.title());
         if let Some(pooler) = behind(&POOLERS) {
             return Outcome::fail(format!(
                 "the engine's database address `{host}` ({from}) leads to the pooler {pooler}"
             ));
         }
-        if let Some(server) = behind(&SERVERS) {
+        if let Some(server) = behind(&database::SERVERS) {
             return Outcome::pass(format!("the engine's database address `{host}` leads to {server} itself"));
         }
     }

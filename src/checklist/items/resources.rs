@@ -3,15 +3,14 @@
 use secrecy::ExposeSecret;
 
 use super::facts;
-use super::tls::guard_ingresses;
-use crate::checklist::cluster::{Container, Handler, HealthProbe, Image, Ingress, Resources, Service, ServiceType};
+use crate::checklist::cluster::{Container, Handler, HealthProbe, Image, Resources};
 use crate::checklist::evidence::{Evidence, Setting};
 use crate::checklist::known::Known;
 use crate::checklist::outcome::Outcome;
 use crate::model::ByteSize;
 use crate::rivet::limits::{
-    CPU_CORES_MIN, GUARD_PORT, GUARD_SHUTDOWN_SECS, HEALTH_TIMEOUT_SECS, IDLE_TIMEOUT_MIN_SECS, MEMORY_BYTES_MIN,
-    PEER_PORT, WORKER_SHUTDOWN_SECS,
+    CPU_CORES_MIN, GUARD_PORT, GUARD_SHUTDOWN_SECS, HEALTH_TIMEOUT_SECS, MEMORY_BYTES_MIN, PEER_PORT,
+    WORKER_SHUTDOWN_SECS,
 };
 
 /// Requests of at least 1 CPU and 2 GB.
@@ -123,6 +122,12 @@ fn judge_probe(place: &str, name: &str, container: &Container, probe: &HealthPro
         let reason = format!("the {name} probe of {place} waits {seconds} s, {HEALTH_TIMEOUT_SECS} s are recommended");
         return Outcome::warn(reason).seen(seen);
     }
+    if port == Some(GUARD_PORT) {
+        return Outcome::info(format!(
+            "the {name} probe of {place} asks {GUARD_PORT}, which answers `/health` as well; the checklist names {PEER_PORT}"
+        ))
+        .seen(seen);
+    }
     Outcome::pass(seen)
 }
 
@@ -164,12 +169,26 @@ pub fn image_pinned(e: &Evidence) -> Outcome {
                 Outcome::unknown(format!("{} names no image", workload.title()))
             }
             (None, None) => Outcome::fail(format!("{what}, without a tag: {WHY}")),
-            (Some(tag), None) if !tag.contains(|c: char| c.is_ascii_digit()) => {
-                Outcome::warn(format!("{what}, whose tag is no release and may move"))
+            (Some(tag), None) if !names_one_build(tag) => {
+                Outcome::warn(format!("{what}, whose tag is no whole release and may move to another: {WHY}"))
             }
             (Some(_), None) => Outcome::pass(what),
         }
     })
+}
+
+/// Whether a tag names one release (`2.3.19`, `v2.3.19-slim`) or one build (a commit, a date), and not a line of them.
+fn names_one_build(tag: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    let is_release = tag.split(['-', '_', '+']).any(|word| {
+        let parts: Vec<&str> = word.trim_start_matches('v').split('.').collect();
+        parts.len() >= 3 && parts[..3].iter().all(|part| is_number(part))
+    });
+    let is_build = tag.split(['-', '_', '.', '+']).any(|word| {
+        let is_hex = word.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c));
+        word.len() >= 7 && is_hex && word.contains(|c: char| c.is_ascii_digit())
+    });
+    is_release || is_build
 }
 
 /// All nodes run one release.
@@ -254,115 +273,25 @@ pub fn grace_period(e: &Evidence) -> Outcome {
     })
 }
 
-/// Nothing in front of the engine cuts quiet connections within the hour.
-pub fn ingress_timeout(e: &Evidence) -> Outcome {
-    let cluster = match facts::cluster(e) {
-        Ok(cluster) => cluster,
-        Err(outcome) => return outcome,
-    };
-    let mut outcomes = Vec::new();
-    match guard_ingresses(cluster) {
-        Ok(found) => outcomes.extend(found.into_iter().map(idle_timeout_of_ingress)),
-        Err(gap) => return gap.into(),
-    }
-    for (workload, container) in cluster.engines().into_iter().flatten() {
-        for service in cluster.services_of(workload).into_iter().flatten() {
-            let is_guard = service.ports.iter().any(|p| container.port_number(&p.target) == Some(GUARD_PORT));
-            if is_guard && service.kind == ServiceType::LoadBalancer {
-                outcomes.push(idle_timeout_of_balancer(service));
-            }
-        }
-    }
-    Outcome::worst_of(outcomes).unwrap_or_else(|| {
-        Outcome::unknown(format!(
-            "no Ingress and no load balancer in {} leads to the engine, so that what stands in front of it is not seen",
-            cluster.source
-        ))
-    })
-}
-
-/// Annotations with a time, and the factor that makes it seconds.
-const INGRESS_TIMEOUTS: [(&str, &str, f64); 5] = [
-    ("nginx", "nginx.ingress.kubernetes.io/proxy-read-timeout", 1.0),
-    ("nginx", "nginx.ingress.kubernetes.io/proxy-send-timeout", 1.0),
-    ("haproxy", "haproxy.org/timeout-tunnel", 1.0),
-    ("haproxy", "haproxy-ingress.github.io/timeout-tunnel", 1.0),
-    ("azure", "appgw.ingress.kubernetes.io/request-timeout", 1.0),
-];
-
-fn idle_timeout_of_ingress(ingress: &Ingress) -> Outcome {
-    let class = ingress.class.clone().unwrap_or_default();
-    let name = &ingress.name;
-    if class.contains("alb") || ingress.annotations.keys().any(|k| k.starts_with("alb.ingress.kubernetes.io/")) {
-        let attributes = ingress.annotations.get("alb.ingress.kubernetes.io/load-balancer-attributes");
-        let seconds = attributes.and_then(|a| {
-            let value = a.split(',').find_map(|pair| pair.trim().strip_prefix("idle_timeout.timeout_seconds="))?;
-            value.trim().parse::<f64>().ok()
-        });
-        // An ALB waits 60 s when nothing is said.
-        return judge_timeout(&format!("Ingress {name} (ALB idle timeout)"), seconds.unwrap_or(60.0));
-    }
-    let found: Vec<(&str, f64)> = INGRESS_TIMEOUTS
-        .iter()
-        .filter_map(|(_, annotation, factor)| {
-            Some((*annotation, seconds(ingress.annotations.get(*annotation)?)? * factor))
-        })
-        .collect();
-    let is_nginx = class.contains("nginx") || found.iter().any(|(a, _)| a.starts_with("nginx."));
-    if is_nginx {
-        let of = |which: &str| found.iter().find(|(a, _)| a.ends_with(which)).map_or(60.0, |(_, s)| *s);
-        // Both are 60 s when nothing is said.
-        let shortest = of("proxy-read-timeout").min(of("proxy-send-timeout"));
-        return judge_timeout(&format!("Ingress {name} (nginx read and send timeout)"), shortest);
-    }
-    match found.iter().map(|(_, s)| *s).reduce(f64::min) {
-        Some(shortest) => judge_timeout(&format!("Ingress {name}"), shortest),
-        None => Outcome::unknown(format!(
-            "Ingress {name} of class `{class}` does not show its idle timeout; at least {IDLE_TIMEOUT_MIN_SECS} s are needed"
-        )),
-    }
-}
-
-fn idle_timeout_of_balancer(service: &Service) -> Outcome {
-    let place = format!("the load balancer of Service {}", service.name);
-    let annotation = |name: &str| service.annotations.get(name).and_then(|v| seconds(v));
-    if let Some(s) = annotation("service.beta.kubernetes.io/aws-load-balancer-connection-idle-timeout") {
-        return judge_timeout(&place, s);
-    }
-    if let Some(minutes) = annotation("service.beta.kubernetes.io/azure-load-balancer-tcp-idle-timeout") {
-        return judge_timeout(&place, minutes * 60.0);
-    }
-    Outcome::unknown(format!("{place} does not show its idle timeout; at least {IDLE_TIMEOUT_MIN_SECS} s are needed"))
-}
-
-/// A time in an annotation: a bare number, or one with `s`, `m` or `h`.
-fn seconds(text: &str) -> Option<f64> {
-    let text = text.trim();
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let number: f64 = text[..split].trim().parse().ok()?;
-    let factor = match &text[split..] {
-        "" | "s" => 1.0,
-        "ms" => 1e-3,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return None,
-    };
-    Some(number * factor)
-}
-
-fn judge_timeout(place: &str, seconds: f64) -> Outcome {
-    match seconds >= IDLE_TIMEOUT_MIN_SECS as f64 {
-        true => Outcome::pass(format!("{place}: {seconds:.0} s")),
-        false => Outcome::fail(format!(
-            "{place} ends quiet connections after {seconds:.0} s; below {IDLE_TIMEOUT_MIN_SECS} s hosts and sockets reconnect in storms"
-        )),
-    }
-}
-
 /// The text of a setting that is no secret.
 pub fn plain(setting: &Setting) -> Option<&str> {
     match setting {
         Setting::Text(text, _) => Some(text.expose_secret().trim()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_names_one_build_or_a_line_of_them() {
+        for tag in ["2.3.19", "v2.3.19", "2.3.19-slim", "slim-25.7.1", "sha-1a2b3c4", "20261102", "2.3.19-rc.1"] {
+            assert!(names_one_build(tag), "{tag}");
+        }
+        for tag in ["2", "2.3", "v2", "slim2", "main", "stable", "latest-arm64", "2.3-slim", "2.x.1", "deadbeefs"] {
+            assert!(!names_one_build(tag), "{tag}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Scaling: the autoscaler, more than one node, and what the actor hosts can take.
 
 use super::facts;
-use crate::checklist::cluster::{Autoscaler, Container, Spread, Target};
+use crate::checklist::cluster::{Autoscaler, Container, Spread, Target, TargetOf};
 use crate::checklist::evidence::{Backend, Evidence, PoolKind, PoolLoad};
 use crate::checklist::known::Known;
 use crate::checklist::outcome::Outcome;
@@ -24,8 +24,7 @@ pub fn autoscaler(e: &Evidence) -> Outcome {
         Err(gap) => gap.into(),
         Ok(None) => Outcome::fail(format!("no HorizontalPodAutoscaler scales {}", workload.title())),
         Ok(Some(scaler)) => {
-            let seen =
-                format!("HorizontalPodAutoscaler {}: {} to {}", scaler.name, scaler.min_replicas, scaler.max_replicas);
+            let seen = format!("{}: {} to {}", scaler.title(), scaler.min_replicas, scaler.max_replicas);
             if scaler.min_replicas < INSTANCES_MIN {
                 return Outcome::warn(format!("{seen}; below {INSTANCES_MIN} a lost node is an outage"));
             }
@@ -39,19 +38,19 @@ pub fn autoscaler(e: &Evidence) -> Outcome {
 
 /// It acts at 70 % CPU at the latest.
 pub fn autoscaler_cpu(e: &Evidence) -> Outcome {
-    target(e, "CPU", CPU_UTILIZATION_TARGET, |s| s.cpu, |c| c.requests.cpu)
+    target(e, "CPU", CPU_UTILIZATION_TARGET, |s| &s.cpu, |c| c.requests.cpu)
 }
 
 /// It acts at 80 % memory at the latest.
 pub fn autoscaler_memory(e: &Evidence) -> Outcome {
-    target(e, "memory", MEMORY_UTILIZATION_TARGET, |s| s.memory, |c| c.requests.memory)
+    target(e, "memory", MEMORY_UTILIZATION_TARGET, |s| &s.memory, |c| c.requests.memory)
 }
 
 fn target(
     e: &Evidence,
     word: &str,
     wanted: f64,
-    of: impl Fn(&Autoscaler) -> Option<Target>,
+    of: impl Fn(&Autoscaler) -> &[TargetOf],
     request: impl Fn(&Container) -> Option<f64>,
 ) -> Outcome {
     if let Some(skipped) = skip_on_rocksdb(e) {
@@ -64,25 +63,43 @@ fn target(
             Ok(None) => return Outcome::skipped(format!("no HorizontalPodAutoscaler scales {}", workload.title())),
             Ok(Some(scaler)) => scaler,
         };
-        let percent = match of(scaler) {
-            None => return Outcome::fail(format!("HorizontalPodAutoscaler {} does not scale by {word}", scaler.name)),
-            Some(Target::Utilization(percent)) => percent,
-            Some(Target::AverageValue(value)) => match request(container) {
-                Some(request) if request > 0.0 => value / request * 100.0,
-                _ => {
+        let title = scaler.title();
+        let is_own = |t: &&TargetOf| t.container.as_ref().is_none_or(|name| *name == container.name);
+        let own: Vec<&TargetOf> = of(scaler).iter().filter(is_own).collect();
+        if own.is_empty() {
+            return Outcome::fail(match of(scaler).first().and_then(|t| t.container.as_deref()) {
+                Some(other) => format!("{title} goes by {word} of container {other} alone, not by that of the engine"),
+                None => format!("{title} does not scale by {word}"),
+            });
+        }
+        // The target that wants most replicas decides, which is the one that is reached first.
+        let mut lowest = f64::INFINITY;
+        for TargetOf { container: measured, target } in own {
+            let containers: Vec<&Container> = match measured {
+                Some(_) => vec![container],
+                None => workload.containers.iter().collect(),
+            };
+            let requests: Option<f64> = containers.iter().map(|c| request(c)).sum();
+            lowest = lowest.min(match (target, requests) {
+                (Target::Utilization(percent), Some(_)) => *percent,
+                (Target::Utilization(percent), None) => {
+                    let without = containers.iter().find(|c| request(c).is_none()).map_or("", |c| c.name.as_str());
+                    return Outcome::fail(format!(
+                        "{title}: {percent:.0} % {word}, but without a {word} request of container {without} there is \
+                         nothing to take a share of"
+                    ));
+                }
+                (Target::AverageValue(value), Some(request)) if request > 0.0 => value / request * 100.0,
+                (Target::AverageValue(_), _) => {
                     return Outcome::unknown(format!(
-                        "HorizontalPodAutoscaler {} scales by an amount of {word}, and {} has no request to hold it against",
-                        scaler.name,
+                        "{title} scales by an amount of {word}, and {} has no request to hold it against",
                         workload.title()
                     ));
                 }
-            },
-        };
-        let seen = format!("HorizontalPodAutoscaler {}: {percent:.0} % {word}", scaler.name);
-        if request(container).is_none() && matches!(of(scaler), Some(Target::Utilization(_))) {
-            return Outcome::fail(format!("{seen}, but without a {word} request there is nothing to take a share of"));
+            });
         }
-        match percent {
+        let seen = format!("{title}: {lowest:.0} % {word}");
+        match lowest {
             p if p > wanted => Outcome::warn(format!("{seen}, above the recommended {wanted:.0} %: nodes come late")),
             p if p < wanted => {
                 Outcome::info(format!("{seen}, below the recommended {wanted:.0} %: earlier and dearer"))
@@ -102,7 +119,8 @@ pub fn ready_nodes(e: &Evidence) -> Outcome {
         Ok(nodes) => {
             let seen = format!("{} engine nodes {}", nodes.count, nodes.by);
             match nodes.count >= INSTANCES_MIN {
-                true => Outcome::pass(seen),
+                true if nodes.is_live => Outcome::pass(seen),
+                true => Outcome::unknown(format!("{seen}; whether they are ready is seen only where they run")),
                 false => Outcome::fail(format!("{seen}; with fewer than {INSTANCES_MIN} every restart is an outage")),
             }
         }
@@ -117,6 +135,7 @@ pub fn node_spread(e: &Evidence) -> Outcome {
     facts::each_engine(e, |cluster, workload, _| {
         let rule = match workload.spread {
             Spread::Required => "kept apart by a rule",
+            Spread::Zones => "kept apart by a rule about zones",
             Spread::Soft => "kept apart where there is room",
             Spread::None => "kept apart by nothing",
         };
@@ -143,9 +162,11 @@ pub fn node_spread(e: &Evidence) -> Outcome {
             };
         }
         match workload.spread {
-            Spread::Required | Spread::Soft => Outcome::pass(format!("pods of {} are {rule}", workload.title())),
+            Spread::Required | Spread::Zones | Spread::Soft => {
+                Outcome::pass(format!("pods of {} are {rule}", workload.title()))
+            }
             Spread::None => Outcome::warn(format!(
-                "nothing keeps two pods of {} off one host: no anti-affinity, no topology spread",
+                "nothing keeps two pods of {} off one host: no anti-affinity and no topology spread that picks them",
                 workload.title()
             )),
         }

@@ -3,11 +3,9 @@
 use secrecy::ExposeSecret;
 
 use super::facts;
-use crate::checklist::cluster::{Cluster, ConfigMap, EnvValue, Service, ServiceType};
-use crate::checklist::evidence::{
-    Attempt, DatabaseAddress, Door, Evidence, Fingerprint, PoolKind, Reach, Setting, Strength, strength,
-};
-use crate::checklist::known::{Known, unknown};
+use crate::checklist::cluster::{Cluster, Route, Service, ServicePort, ServiceType};
+use crate::checklist::evidence::{Attempt, Door, Evidence, Fingerprint, PoolKind, Reach, Setting, Strength, strength};
+use crate::checklist::known::{Known, Listed, unknown};
 use crate::checklist::outcome::Outcome;
 use crate::rivet::limits::{METRICS_PORT, PEER_PORT};
 
@@ -139,7 +137,7 @@ fn public_endpoints(cluster: &Cluster, admin: Option<Fingerprint>) -> Vec<Outcom
     for workload in workloads {
         for container in &workload.containers {
             for name in ["RIVET_PUBLIC_ENDPOINT", "RIVET_PUBLIC_TOKEN"] {
-                let Some(EnvValue::Text(value)) = container.env(name) else { continue };
+                let Some(value) = cluster.env_text(workload, container, name) else { continue };
                 let value = value.expose_secret();
                 let token = if name == "RIVET_PUBLIC_TOKEN" { Some(value) } else { url_password(value) };
                 let place = workload.title();
@@ -156,7 +154,7 @@ fn public_endpoints(cluster: &Cluster, admin: Option<Fingerprint>) -> Vec<Outcom
 }
 
 /// The part of a URL between `user:` and `@`.
-fn url_password(url: &str) -> Option<&str> {
+pub fn url_password(url: &str) -> Option<&str> {
     let authority = url.split_once("://")?.1.split(['/', '?', '#']).next()?;
     authority.rsplit_once('@')?.0.split_once(':').map(|(_, password)| password)
 }
@@ -180,84 +178,6 @@ pub fn admin_token_not_in_telemetry(e: &Evidence) -> Outcome {
     }
 }
 
-/// Secrets stand in Secrets.
-pub fn secrets_in_secrets(e: &Evidence) -> Outcome {
-    let cluster = match facts::cluster(e) {
-        Ok(cluster) => cluster,
-        Err(outcome) => return outcome,
-    };
-    let admin = e.told.admin_token.as_ref().and_then(|token| token.as_ref().ok());
-    let admin = admin.map(|token| token.expose_secret().trim().to_owned()).filter(|t| t.len() >= 8);
-    let mut outcomes = Vec::new();
-    match &cluster.workloads {
-        Err(gap) => outcomes.push(Outcome::from(gap)),
-        Ok(workloads) => {
-            for workload in &workloads.items {
-                for variable in workload.containers.iter().flat_map(|c| &c.env) {
-                    let EnvValue::Text(value) = &variable.value else { continue };
-                    let place = format!("variable {} of {}", variable.name, workload.title());
-                    outcomes.extend(plain_secret(&place, &variable.name, value.expose_secret(), admin.as_deref()));
-                }
-            }
-            outcomes.extend(workloads.is_whole().err().map(Outcome::from));
-        }
-    }
-    match &cluster.config_maps {
-        Err(gap) => outcomes.push(Outcome::unknown(format!("config maps were not read: {gap}"))),
-        Ok(maps) => {
-            outcomes.extend(maps.items.iter().flat_map(|map| map_secrets(map, admin.as_deref())));
-            outcomes.extend(maps.is_whole().err().map(Outcome::from));
-        }
-    }
-    Outcome::worst_of(outcomes).unwrap_or_else(|| {
-        Outcome::pass(format!("no token and no password in config maps and plain variables of {}", cluster.source))
-    })
-}
-
-fn map_secrets(map: &ConfigMap, admin: Option<&str>) -> Vec<Outcome> {
-    let mut outcomes = Vec::new();
-    for (key, text) in &map.data {
-        let text = text.expose_secret();
-        let place = format!("ConfigMap {} ({key})", map.name);
-        outcomes.extend(plain_secret(&place, key, text, admin));
-        // The engine's own file: the token stands behind its key.
-        if let Some(rest) = text.split_once("admin_token").map(|(_, rest)| rest) {
-            let value = rest.trim_start_matches(['"', '\'', ' ', ':', '=', '\n', '\t']);
-            if !value.is_empty() && !value.starts_with(['{', '}', ',']) && !value.starts_with("null") {
-                outcomes.push(Outcome::fail(format!("the admin token stands in {place}, which is no Secret")));
-            }
-        }
-        for url in text.split(['"', '\'', ' ', '\n', '`']).filter(|word| word.starts_with("postgres")) {
-            if DatabaseAddress::parse(url).is_some_and(|a| a.has_password) {
-                outcomes.push(Outcome::warn(format!("the PostgreSQL password stands in {place}, which is no Secret")));
-            }
-        }
-    }
-    outcomes
-}
-
-/// A secret in plain text under a name.
-fn plain_secret(place: &str, name: &str, value: &str, admin: Option<&str>) -> Option<Outcome> {
-    let name = name.to_ascii_uppercase();
-    let is_token = ["RIVET__AUTH__ADMIN_TOKEN", "RIVET_TOKEN", "RIVET_ADMIN_TOKEN"].contains(&name.as_str());
-    let in_url =
-        (name == "RIVET_ENDPOINT" || name == "RIVET_ENGINE") && url_password(value).is_some_and(|p| !p.is_empty());
-    if value.is_empty() {
-        return None;
-    }
-    if admin.is_some_and(|admin| value.contains(admin)) {
-        return Some(Outcome::fail(format!("the admin token stands in {place}")));
-    }
-    if value.contains("rvt-token=") {
-        return Some(Outcome::fail(format!("a URL in {place} carries a token")));
-    }
-    if is_token || in_url {
-        return Some(Outcome::fail(format!("a token stands in plain text in {place}; take it from a Secret")));
-    }
-    let is_database = name == "RIVET__POSTGRES__URL" && DatabaseAddress::parse(value).is_some_and(|a| a.has_password);
-    is_database.then(|| Outcome::warn(format!("the PostgreSQL password stands in plain text in {place}")))
-}
-
 /// The peer API cannot be reached from outside.
 pub fn peer_port_closed(e: &Evidence) -> Outcome {
     port_closed(e, Door::Peer, PEER_PORT, "answers without a token")
@@ -270,6 +190,8 @@ pub fn metrics_port_closed(e: &Evidence) -> Outcome {
 
 fn port_closed(e: &Evidence, door: Door, port: u16, what: &str) -> Outcome {
     let mut outcomes: Vec<Outcome> = e.outside.of(door).map(|attempt| reached(attempt, port, what)).collect();
+    let was_tried = !outcomes.is_empty();
+    // A door that is closed where it was tried may be open on an address that only Kubernetes knows.
     let (mut gaps, mut opened) = (Vec::new(), false);
     match (&e.told.without_kubernetes, &e.cluster) {
         (None, Ok(cluster)) => match exposures(cluster, port) {
@@ -278,8 +200,9 @@ fn port_closed(e: &Evidence, door: Door, port: u16, what: &str) -> Outcome {
                 outcomes.extend(found.into_iter().map(|how| Outcome::fail(format!("{how}, which {what}"))));
                 if !opened {
                     outcomes.push(Outcome::pass(format!(
-                        "no Service, Ingress or host port opens {port} in {}",
-                        cluster.source
+                        "no Service, Ingress or host port opens {port} in {}; {}",
+                        cluster.source,
+                        not_looked_at(cluster)
                     )));
                 }
             }
@@ -288,19 +211,27 @@ fn port_closed(e: &Evidence, door: Door, port: u16, what: &str) -> Outcome {
         (None, Err(gap)) => gaps.push(gap.reason().to_owned()),
         (Some(_), _) => {}
     }
-    let was_tried = e.outside.of(door).next().is_some();
-    if !was_tried {
-        gaps.extend(e.outside.not_tried.clone());
-    }
     let on_this_machine = e.outside.on_this_machine.iter().find(|(d, _)| *d == door);
     if let (Some((_, address)), false, false) = (on_this_machine, was_tried, opened) {
         return Outcome::warn(format!(
             "{port} {what}, and listens on {address} too; whether a firewall stands before it cannot be seen from here"
         ));
     }
-    match Outcome::worst_of(outcomes) {
-        Some(outcome) => outcome,
-        None => Outcome::unknown(gaps.join("; ")),
+    if outcomes.is_empty() {
+        gaps.extend(e.outside.not_tried.clone());
+    }
+    if outcomes.is_empty() || !gaps.is_empty() {
+        outcomes.push(Outcome::unknown(gaps.join("; ")));
+    }
+    Outcome::worst_of(outcomes).unwrap_or_else(|| Outcome::unknown("no address was tried"))
+}
+
+/// Ways in that no list shows.
+fn not_looked_at(cluster: &Cluster) -> String {
+    const OTHERS: &str = "objects of other proxies, such as an IngressRoute or a VirtualService, are not looked at";
+    match &cluster.routes {
+        Ok(_) => OTHERS.to_owned(),
+        Err(gap) => format!("routes of the Gateway API were not looked at ({gap}), and {OTHERS}"),
     }
 }
 
@@ -332,6 +263,11 @@ fn exposures(cluster: &Cluster, port: u16) -> Known<Vec<String>> {
             for p in ports {
                 found.extend(opens(service, p.port, p.node_port, port));
                 found.extend(ingresses(cluster, service, p)?);
+                let routes = cluster.routes.as_ref().map(|r| r.items.as_slice()).unwrap_or_default();
+                let leads = |route: &&Route| route.backends.iter().any(|b| b.leads_to_port(service, p));
+                let title =
+                    |route: &Route| format!("{} leads to port {} of Service {}", route.title, p.port, service.name);
+                found.extend(routes.iter().filter(leads).map(title));
             }
         }
     }
@@ -339,6 +275,7 @@ fn exposures(cluster: &Cluster, port: u16) -> Known<Vec<String>> {
         // Nothing follows from a list that was not read as a whole.
         cluster.services.as_ref().map_err(Clone::clone)?.is_whole()?;
         cluster.ingresses.as_ref().map_err(Clone::clone)?.is_whole()?;
+        cluster.routes.as_ref().map_or(Ok(()), Listed::is_whole)?;
     }
     Ok(found)
 }
@@ -359,19 +296,8 @@ fn opens(service: &Service, port: u16, node_port: Option<u16>, target: u16) -> O
 }
 
 /// Ingresses that lead to a port of a Service.
-fn ingresses(
-    cluster: &Cluster,
-    service: &Service,
-    port: &crate::checklist::cluster::ServicePort,
-) -> Known<Vec<String>> {
-    use crate::checklist::cluster::PortRef;
+fn ingresses(cluster: &Cluster, service: &Service, port: &ServicePort) -> Known<Vec<String>> {
     let list = cluster.ingresses.as_ref().map_err(Clone::clone)?;
-    let leads = |to: &Option<PortRef>| match to {
-        Some(PortRef::Number(number)) => *number == port.port,
-        Some(PortRef::Name(name)) => port.name.as_deref() == Some(name),
-        // Without a port an Ingress takes the only one there is.
-        None => service.ports.len() == 1,
-    };
-    let found = list.items.iter().filter(|i| i.backends.iter().any(|b| b.service == service.name && leads(&b.port)));
+    let found = list.items.iter().filter(|i| i.backends.iter().any(|b| b.leads_to_port(service, port)));
     Ok(found.map(|i| format!("Ingress {} leads to port {} of Service {}", i.name, port.port, service.name)).collect())
 }

@@ -1,7 +1,7 @@
 //! TLS in front of the engine, which has none of its own.
 
 use super::facts;
-use crate::checklist::cluster::{Cluster, Ingress, ServiceType};
+use crate::checklist::cluster::{Cluster, Ingress, Service, ServiceType};
 use crate::checklist::evidence::{Door, Evidence, Reach};
 use crate::checklist::known::{Known, unknown};
 use crate::checklist::outcome::Outcome;
@@ -38,18 +38,22 @@ fn planned(e: &Evidence) -> Option<Known<&Ingress>> {
     })
 }
 
+/// Services that lead to the guard.
+pub fn guard_services(cluster: &Cluster) -> Known<Vec<&Service>> {
+    let mut found = Vec::new();
+    for (workload, container) in cluster.engines()? {
+        let leads = |s: &&Service| s.ports.iter().any(|p| container.port_number(&p.target) == Some(GUARD_PORT));
+        found.extend(cluster.services_of(workload)?.into_iter().filter(leads));
+    }
+    Ok(found)
+}
+
 /// Ingresses that lead to the guard.
 pub fn guard_ingresses(cluster: &Cluster) -> Known<Vec<&Ingress>> {
     let list = cluster.ingresses.as_ref().map_err(Clone::clone)?;
-    let mut names = Vec::new();
-    for (workload, container) in cluster.engines()? {
-        for service in cluster.services_of(workload)? {
-            if service.ports.iter().any(|p| container.port_number(&p.target) == Some(GUARD_PORT)) {
-                names.push(service.name.as_str());
-            }
-        }
-    }
-    Ok(list.items.iter().filter(|i| i.backends.iter().any(|b| names.contains(&b.service.as_str()))).collect())
+    let doors = guard_services(cluster)?;
+    let leads = |i: &&Ingress| i.backends.iter().any(|b| doors.iter().any(|service| b.leads_to(service)));
+    Ok(list.items.iter().filter(leads).collect())
 }
 
 /// The chain is trusted and names the host.
@@ -122,10 +126,14 @@ pub fn plain_http(e: &Evidence) -> Outcome {
             Reach::Undecided(why) => Outcome::unknown(format!("{url}: {why}")),
         });
     }
-    if let Ok(cluster) = facts::cluster(e)
-        && let Ok(open) = plain_doors(cluster)
-    {
-        outcomes.extend(open.into_iter().map(Outcome::warn));
+    match (&e.told.without_kubernetes, &e.cluster) {
+        (None, Ok(cluster)) => match plain_doors(cluster) {
+            Ok(open) => outcomes.extend(open.into_iter().map(Outcome::warn)),
+            Err(gap) => outcomes.push(gap.into()),
+        },
+        // A name that redirects says nothing of addresses that only Kubernetes knows.
+        (None, Err(gap)) if !outcomes.is_empty() => outcomes.push(gap.into()),
+        _ => {}
     }
     Outcome::worst_of(outcomes).unwrap_or_else(|| {
         Outcome::unknown(e.outside.not_tried.clone().unwrap_or_else(|| "no public address was tried".into()))
@@ -157,11 +165,15 @@ fn plain_doors(cluster: &Cluster) -> Known<Vec<String>> {
             }
         }
     }
+    if found.is_empty() {
+        // Nothing follows from a list that was not read as a whole.
+        cluster.services.as_ref().map_err(Clone::clone)?.is_whole()?;
+    }
     Ok(found)
 }
 
 /// Whether annotations say that the load balancer ends TLS.
-fn ends_tls(service: &crate::checklist::cluster::Service) -> bool {
+fn ends_tls(service: &Service) -> bool {
     [
         "service.beta.kubernetes.io/aws-load-balancer-ssl-cert",
         "service.beta.kubernetes.io/do-loadbalancer-certificate-id",

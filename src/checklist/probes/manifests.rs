@@ -1,7 +1,7 @@
 //! Reads Kubernetes objects from files: YAML and JSON, many documents a file, lists, and `kubectl kustomize` output.
 //!
 //! Always: a document that cannot be read is named and keeps absence from being concluded; Secrets are not read.
-//! Limits: 2,000 files, 32 MiB in all.
+//! Limits: 2,000 files, 32 MiB in all, 4,000,000 nodes a YAML document.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::checklist::cluster::Objects;
-use crate::checklist::known::{Known, Listed, unknown};
+use crate::checklist::known::{Gap, Known, Listed, unknown};
 
 const FILES_MAX: usize = 2_000;
 const BYTES_MAX: u64 = 32 << 20;
+/// Nodes of one YAML document: more than BYTES_MAX of real objects hold, and a bound for what is made to take memory.
+const NODES_MAX: usize = 4_000_000;
 
 /// Reads a folder, a file, or standard input (`-`).
 ///
@@ -24,11 +26,7 @@ pub fn read(path: &Path, namespace: Option<&str>, engine: Option<&str>) -> Known
     let mut found = Found::default();
     let source = match path.to_str() {
         Some("-") => {
-            let mut text = String::new();
-            if let Err(e) = std::io::stdin().take(BYTES_MAX).read_to_string(&mut text) {
-                return unknown(format!("standard input could not be read: {e}"));
-            }
-            found.add("standard input", &text);
+            found.add("standard input", &stream(std::io::stdin())?);
             "the manifests on standard input".to_owned()
         }
         _ => {
@@ -37,7 +35,8 @@ pub fn read(path: &Path, namespace: Option<&str>, engine: Option<&str>) -> Known
         }
     };
     if found.objects.is_empty() {
-        let why = found.unread.first().map(|u| format!(": {u}")).unwrap_or_default();
+        let first = found.unread.first().or(found.unread_of.first().map(|(_, reason)| reason));
+        let why = first.map(|u| format!(": {u}")).unwrap_or_default();
         return unknown(format!("{source} hold no Kubernetes object{why}"));
     }
     Ok(found.objects(source, namespace, engine))
@@ -56,10 +55,28 @@ pub fn read_text(name: &str, text: &str, namespace: Option<&str>, engine: Option
     Ok(found.objects(name.to_owned(), namespace, engine))
 }
 
+/// The text of a stream as a whole; one that is cut would hide what stood behind the cut.
+fn stream(from: impl Read) -> Known<String> {
+    let mut bytes = Vec::new();
+    if let Err(e) = from.take(BYTES_MAX + 1).read_to_end(&mut bytes) {
+        return unknown(format!("standard input could not be read: {e}"));
+    }
+    if bytes.len() as u64 > BYTES_MAX {
+        return unknown(format!(
+            "standard input is larger than {} MiB; give a folder, or fewer objects",
+            BYTES_MAX >> 20
+        ));
+    }
+    String::from_utf8(bytes).map_err(|e| Gap::new(format!("standard input is no text in UTF-8: {e}")))
+}
+
 #[derive(Default)]
 struct Found {
     objects: Vec<Value>,
+    /// What could not be read, which may have been anything.
     unread: Vec<String>,
+    /// Objects of a kind that is known, and why each could not be read.
+    unread_of: Vec<(String, String)>,
 }
 
 impl Found {
@@ -117,15 +134,19 @@ impl Found {
 
     /// Reads each document for itself, so that one broken does not hide the others.
     fn add(&mut self, name: &str, text: &str) {
-        if name.ends_with(".json") {
-            match serde_json::from_str(text) {
-                Ok(value) => self.add_object(name, value),
-                Err(e) => self.unread.push(format!("{name} is no JSON: {e}")),
-            }
-            return;
+        // JSON is YAML too, which is far slower to read; what begins like it may still be a flow map of YAML.
+        let read = || serde_json::Deserializer::from_str(text).into_iter().collect::<Result<Vec<Value>, _>>();
+        match text.trim_start().starts_with('{').then(read) {
+            Some(Ok(values)) => return values.into_iter().for_each(|value| self.add_object(name, value)),
+            Some(Err(e)) if name.ends_with(".json") => return self.unread.push(format!("{name} is no JSON: {e}")),
+            None if name.ends_with(".json") => return self.unread.push(format!("{name} is no JSON object")),
+            _ => {}
         }
         for (number, document) in documents(text).into_iter().enumerate() {
-            let options = serde_saphyr::options! { with_snippet: false };
+            let options = serde_saphyr::options! {
+                with_snippet: false,
+                budget: serde_saphyr::budget! { max_nodes: NODES_MAX, max_events: 2 * NODES_MAX },
+            };
             match serde_saphyr::from_str_with_options::<Value>(&document, options) {
                 Ok(value) => self.add_object(name, value),
                 Err(_) if document.contains("{{") => {
@@ -136,52 +157,101 @@ impl Found {
         }
     }
 
+    /// Takes an object, or each of a list; what looks like one and does not say what it is, is named.
     fn add_object(&mut self, name: &str, value: Value) {
-        let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
-        let has_version = value.get("apiVersion").and_then(Value::as_str).is_some();
-        match kind {
-            "Kustomization" | "Component" => self.unread.push(kustomization(name)),
-            "List" => {
-                let items = value.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-                for item in items {
-                    self.add_object(name, item);
+        let field = |key: &str| value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        match (field("apiVersion"), field("kind")) {
+            (_, Some("Kustomization" | "Component")) => self.unread.push(kustomization(name)),
+            (version, Some(kind)) if kind.ends_with("List") && value.get("items").is_some() => {
+                let Some(Value::Array(items)) = value.get("items") else {
+                    return self.unread.push(format!("`items` of a {kind} in {name} is not a list"));
+                };
+                // Items of a `ServiceList` are Services of its version, which each may leave unsaid.
+                let (of_kind, version) = (kind.trim_end_matches("List"), version.map(str::to_owned));
+                for item in items.clone() {
+                    if !item.is_object() {
+                        self.unread.push(format!("an item of a {kind} in {name} is no object"));
+                        continue;
+                    }
+                    self.add_object(name, with_kind(item, of_kind, version.as_deref()));
                 }
             }
-            _ if has_version && !kind.is_empty() => self.objects.push(value),
-            // A kustomization may leave out its kind; values of a chart and the like are no objects.
+            (Some(_), Some(_)) => self.objects.push(value),
+            // A kustomization may leave out its kind.
             _ if name.ends_with("kustomization.yaml") || name.ends_with("kustomization.yml") => {
                 self.unread.push(kustomization(name));
             }
-            _ => {}
+            (version, kind) => {
+                // Values of a chart and the like are no objects.
+                let has = |key: &str| value.get(key).is_some();
+                if (has("apiVersion") || has("kind")) && (has("metadata") || has("spec") || has("data")) {
+                    let missing = if version.is_none() { "apiVersion" } else { "kind" };
+                    let of_name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("without a name");
+                    let shown = kind.unwrap_or("object");
+                    let reason = format!("{shown} {of_name} in {name} has no `{missing}`, so that it was not read");
+                    match kind {
+                        Some(kind) => self.unread_of.push((kind.to_owned(), reason)),
+                        None => self.unread.push(reason),
+                    }
+                }
+            }
         }
     }
 
     fn objects(self, source: String, namespace: Option<&str>, engine: Option<&str>) -> Objects {
-        let of = |kind: &str, group: &str| -> Known<Listed<Value>> {
-            let is_one = |v: &&Value| {
-                let version = v.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
-                let in_namespace = v.pointer("/metadata/namespace").and_then(Value::as_str);
-                v.get("kind").and_then(Value::as_str) == Some(kind)
-                    && version.split_once('/').map_or("", |(group, _)| group) == group
-                    && (namespace.is_none() || in_namespace.is_none() || in_namespace == namespace)
-            };
-            let items = self.objects.iter().filter(is_one).cloned().collect();
-            Ok(Listed { items, unread: self.unread.clone() })
+        let is_wanted = |v: &&Value| {
+            let in_namespace = v.pointer("/metadata/namespace").and_then(Value::as_str);
+            namespace.is_none() || in_namespace.is_none() || in_namespace == namespace
         };
+        let text = |v: &Value, key: &str| v.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let group =
+            |v: &Value| text(v, "apiVersion").split_once('/').map_or(String::new(), |(group, _)| group.to_owned());
+        let of = |kinds: &[(&str, &str)]| -> Known<Listed<Value>> {
+            let is_one = |v: &&Value| kinds.iter().any(|(kind, of)| text(v, "kind") == *kind && group(v) == *of);
+            // Kubernetes has no second group with a kind of this name, so that it is a slip of the pen or of a past age.
+            let is_near = |v: &&Value| {
+                let group = group(v);
+                let is_own = !group.contains('.') || group.ends_with(".k8s.io");
+                is_own && kinds.iter().any(|(kind, of)| text(v, "kind") == *kind && group != *of)
+            };
+            let unread = self.objects.iter().filter(is_wanted).filter(is_near).map(|v| {
+                let name = v.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("without a name");
+                format!("{} {name} is of `{}`, which is not read", text(v, "kind"), text(v, "apiVersion"))
+            });
+            let of_kind = self.unread_of.iter().filter(|(kind, _)| kinds.iter().any(|(of, _)| of == kind));
+            let of_kind = of_kind.map(|(_, reason)| reason.clone());
+            Ok(Listed {
+                unread: self.unread.iter().cloned().chain(of_kind).chain(unread).collect(),
+                items: self.objects.iter().filter(is_wanted).filter(is_one).cloned().collect(),
+            })
+        };
+        const GATEWAY: &str = "gateway.networking.k8s.io";
         Objects {
             is_live: false,
             engine_name: engine.map(str::to_owned),
-            deployments: of("Deployment", "apps"),
-            stateful_sets: of("StatefulSet", "apps"),
-            pods: of("Pod", ""),
-            services: of("Service", ""),
-            ingresses: of("Ingress", "networking.k8s.io"),
-            autoscalers: of("HorizontalPodAutoscaler", "autoscaling"),
-            budgets: of("PodDisruptionBudget", "policy"),
-            config_maps: of("ConfigMap", ""),
+            deployments: of(&[("Deployment", "apps")]),
+            stateful_sets: of(&[("StatefulSet", "apps")]),
+            pods: of(&[("Pod", "")]),
+            services: of(&[("Service", "")]),
+            ingresses: of(&[("Ingress", "networking.k8s.io")]),
+            routes: of(&["HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute"].map(|kind| (kind, GATEWAY))),
+            autoscalers: of(&[("HorizontalPodAutoscaler", "autoscaling"), ("ScaledObject", "keda.sh")]),
+            budgets: of(&[("PodDisruptionBudget", "policy")]),
+            config_maps: of(&[("ConfigMap", "")]),
             source,
         }
     }
+}
+
+/// An item of a list, with the kind and version that the list says for all.
+fn with_kind(mut item: Value, kind: &str, version: Option<&str>) -> Value {
+    if let Some(object) = item.as_object_mut().filter(|_| !kind.is_empty()) {
+        object.entry("kind").or_insert_with(|| kind.into());
+        if let Some(version) = version {
+            object.entry("apiVersion").or_insert_with(|| version.into());
+        }
+    }
+    item
 }
 
 fn kustomization(name: &str) -> String {
@@ -274,5 +344,72 @@ mod tests {
         let error = read(dir.path(), None, None).unwrap_err();
         assert!(error.reason().contains("kubectl kustomize"), "{error}");
         assert!(read(&dir.path().join("nowhere"), None, None).unwrap_err().reason().contains("nowhere"));
+    }
+
+    #[test]
+    fn what_looks_like_an_object_and_does_not_say_what_it_is_is_named() {
+        let read = |text: &str| read_text("x", &format!("apiVersion: v1\nkind: Pod\n---\n{text}"), None, None).unwrap();
+        for (text, named) in [
+            ("kind: Service\nmetadata: {name: s}\nspec: {}", "Service s in x has no `apiVersion`"),
+            ("apiVersion: 17\nkind: Service\nmetadata: {name: s}", "Service s in x has no `apiVersion`"),
+            ("apiVersion: v1\nmetadata: {name: s}\nspec: {}", "object s in x has no `kind`"),
+            ("apiVersion: v1\nkind: [Service]\nmetadata: {name: s}", "object s in x has no `kind`"),
+            ("apiVersion: v1\nkind: ServiceList\nitems: {}", "`items` of a ServiceList in x is not a list"),
+            ("apiVersion: v1\nkind: List\nitems: [x]", "an item of a List in x is no object"),
+            ("apiVersion: apps/v1\nkind: Service\nmetadata: {name: s}", "Service s is of `apps/v1`, which is not read"),
+            ("apiVersion: v1\nkind: List\nitems: [{metadata: {name: s}, kind: Service}]", "Service s in x has no"),
+        ] {
+            let unread = read(text).services.unwrap().unread;
+            assert!(unread.len() == 1 && unread[0].contains(named), "{text}: {unread:?}");
+            // What says its kind can be none of another.
+            let is_of_kind = named.starts_with("Service");
+            assert_eq!(read(text).budgets.unwrap().unread.is_empty(), is_of_kind, "{text}");
+        }
+        // Others' kinds and values of a chart are nothing that is missing.
+        for text in
+            ["apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: s}", "kind: DaemonSet\nreplicas: 3"]
+        {
+            assert_eq!(read(text).services.unwrap().unread, Vec::<String>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn items_of_a_typed_list_are_of_its_kind() {
+        let text = "apiVersion: v1\nkind: ServiceList\nitems: [{metadata: {name: s}}]";
+        let services = read_text("x", text, None, None).unwrap().services.unwrap();
+        assert_eq!((services.items.len(), services.unread.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_stream_is_read_as_a_whole_or_not_at_all() {
+        assert_eq!(stream("kind: Pod".as_bytes()).unwrap(), "kind: Pod");
+        let whole = std::io::repeat(b' ').take(BYTES_MAX);
+        assert_eq!(stream(whole).unwrap().len() as u64, BYTES_MAX);
+        let error = stream(std::io::repeat(b' ').take(BYTES_MAX + 1)).unwrap_err();
+        assert!(error.reason().contains("larger than 32 MiB"), "{error}");
+        assert!(stream(&b"\xff\xfe"[..]).is_err());
+    }
+
+    #[test]
+    fn ten_thousand_pods_in_one_document_are_read() {
+        let pod = |i: usize| {
+            let labels =
+                "\"labels\": {\"app\": \"rivet-engine\", \"component\": \"rivet-engine\", \"service\": \"engine\"}";
+            let containers = "[{\"name\": \"rivet-engine\", \"image\": \"rivetdev/engine:2.3.7\", \"ports\": []}]";
+            format!(
+                "{{\"apiVersion\": \"v1\", \"kind\": \"Pod\", \"metadata\": {{\"name\": \"p{i}\", {labels}}}, \
+                 \"spec\": {{\"containers\": {containers}}}}}"
+            )
+        };
+        let pods: Vec<String> = (0..10_000).map(pod).collect();
+        let json = format!("{{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{}]}}", pods.join(","));
+        let yaml = format!("apiVersion: v1\nkind: List\nitems:\n- {}\n", pods.join("\n- "));
+        // As two calls of `kubectl get -o json` print them.
+        let twice = format!("{}\n{json}\n", pods[0]);
+        assert_eq!(read_text("standard input", &twice, None, None).unwrap().pods.unwrap().items.len(), 10_001);
+        for text in [json, yaml] {
+            let pods = read_text("standard input", &text, None, None).unwrap().pods.unwrap();
+            assert_eq!((pods.items.len(), pods.unread), (10_000, Vec::new()));
+        }
     }
 }

@@ -104,7 +104,10 @@ fn reach(door: Door, answer: Result<Answer, NoAnswer>) -> Reach {
             false => Reach::Other { status: answer.status, location: answer.location },
         },
         Err(NoAnswer::Closed(why)) => Reach::Closed(why),
-        Err(why @ (NoAnswer::Silent(_) | NoAnswer::Timeout(_))) => Reach::Closed(why.to_string()),
+        // A packet that is dropped on the way, as by a firewall.
+        Err(why @ NoAnswer::Silent(_)) => Reach::Closed(why.to_string()),
+        // Something took the connection, and may be the engine when it is busy.
+        Err(why @ NoAnswer::Timeout(_)) => Reach::Undecided(format!("it takes connections, and gives {why}")),
         Err(NoAnswer::Other(why)) => Reach::Undecided(why),
     }
 }
@@ -174,5 +177,7 @@ mod tests {
             Reach::Closed("no connection within 5000 ms".into())
         );
         assert!(matches!(reach(Door::Peer, Err(NoAnswer::Other("dns error".into()))), Reach::Undecided(_)));
+        // It was reached, and says nothing: that it is the engine is as likely as not.
+        assert!(matches!(reach(Door::Peer, Err(NoAnswer::Timeout(Duration::from_secs(5)))), Reach::Undecided(_)));
     }
 }

@@ -23,16 +23,17 @@ const NAMESPACE_DEFAULT: &str = "rivet-engine";
 pub async fn read(access: &Access) -> Known<Objects> {
     let lists = &Lists::open(access).await?;
     let list = async |group, kind| lists.list(group, kind, None).await.map_err(Gap::from);
-    let ((deployments, stateful_sets), services, ingresses, autoscalers, budgets, config_maps) = tokio::join!(
+    let ((deployments, stateful_sets), services, ingresses, routes, autoscalers, budgets, config_maps) = tokio::join!(
         lists.workloads(),
         list("api/v1", "services"),
         list("apis/networking.k8s.io/v1", "ingresses"),
+        list("apis/gateway.networking.k8s.io/v1", "httproutes"),
         list("apis/autoscaling/v2", "horizontalpodautoscalers"),
         list("apis/policy/v1", "poddisruptionbudgets"),
         list("api/v1", "configmaps"),
     );
     let workloads = lists.objects(deployments, stateful_sets);
-    let mut objects = Objects { services, ingresses, autoscalers, budgets, config_maps, ..workloads };
+    let mut objects = Objects { services, ingresses, routes, autoscalers, budgets, config_maps, ..workloads };
     objects.pods = pods(lists, &objects).await;
     Ok(objects)
 }
@@ -99,6 +100,7 @@ impl Lists {
             pods: unknown("pods were not listed, because the engine's workload is not known"),
             services: not_yet(),
             ingresses: not_yet(),
+            routes: not_yet(),
             autoscalers: not_yet(),
             budgets: not_yet(),
             config_maps: not_yet(),

@@ -1,7 +1,11 @@
 //! `rivetwatch check`: the production checklist, live, in the look of `linkerd check`.
 //!
 //! In:  the configuration and flags; or the report of a running agent.   Out: a report in one of several forms.
-//! Exit: 0 met, 1 something fails (also warnings and unknowns where they are denied), 2 wrong usage.
+//! Exit: 0 met, 1 something fails (also warnings and unknowns where they are denied), 2 wrong usage, which an input is that
+//! was named and cannot be read: a pipeline with a typo would be green for ever.
+
+mod plan;
+mod words;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -9,23 +13,25 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use reqwest::Url;
-use secrecy::SecretString;
 
 use super::CliError;
 use super::client::AgentArgs;
 use super::spinner::Spinner;
-use crate::app::checking::{Plan, Vantage, secret_file};
-use crate::app::{Origin, clock};
+use crate::app::clock;
 use crate::checklist::evidence::Evidence;
 use crate::checklist::fix::{File, FixError, Wishes, helm, kustomize};
 use crate::checklist::known::unknown;
-use crate::checklist::probes::{ClusterSource, EngineAddress, HttpSeries, NatsSource, Series, http::Http};
+use crate::checklist::probes::Series;
 use crate::checklist::render::{Style, junit, sarif, text};
-use crate::checklist::{Category, ITEMS, KubernetesMode, Report, Status, find_item, judge};
-use crate::config::Config;
+use crate::checklist::{ITEMS, Report, Status, judge};
+use plan::{Telemetry, named_inputs, plan};
+use words::{check_names, with_flags};
 
 /// Where the agent's API is by default.
 const AGENT_DEFAULT: &str = "http://127.0.0.1:6440";
+
+/// Shortest time between two runs.
+const WATCH_MIN: Duration = Duration::from_secs(1);
 
 /// Forms of the report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -44,7 +50,8 @@ enum Form {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Marks: √ met, ‼ met by half or at a risk, × not met, ? could not be seen, i worth knowing, \
 ✎ attested by a person, - does not apply.\n\
-Exit: 0 nothing fails, 1 something does (also warnings and unknowns where they are denied), 2 wrong usage.\n\
+Exit: 0 nothing fails, 1 something does (also warnings and unknowns where they are denied), 2 wrong usage, or a file, \
+folder or context that was named on the command line and cannot be read. With --fix: 0 a patch was written, 1 there is none.\n\
 Probes only read. The admin token goes to the engine's own address alone and is compared by its hash.")]
 pub struct Args {
     /// The configuration file of the agent; its `check` section says what may be asked.
@@ -71,8 +78,8 @@ pub struct Args {
     /// Name the items and end.
     #[arg(long)]
     list: bool,
-    /// Run again and again, at this interval.
-    #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "30s", value_parser = super::duration)]
+    /// Run again and again, at this interval, of at least 1s.
+    #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "30s", value_parser = watch_interval)]
     watch: Option<Duration>,
     /// Show what a running agent sees, in place of asking from here.
     #[arg(long, value_name = "URL", conflicts_with_all = ["manifests", "kubeconfig", "engine_url"])]
@@ -88,8 +95,9 @@ pub struct Args {
 #[command(next_help_heading = "Patches")]
 struct Fixes {
     /// Write a patch for what is not met, once its own tool has built it and its items are met on the result: a kustomize
-    /// component (needs kubectl), or values for a Helm chart (needs helm). The report goes to standard error then.
-    #[arg(long, value_enum, value_name = "FORM", conflicts_with_all = ["agent", "watch"])]
+    /// component (needs kubectl), or values for a Helm chart (needs helm). What is not met goes to standard error then, and
+    /// the exit says whether there is a patch.
+    #[arg(long, value_enum, value_name = "FORM", conflicts_with_all = ["agent", "watch", "output"])]
     fix: Option<FixForm>,
     /// Write the files of the patch into this folder instead of to standard output.
     #[arg(long, value_name = "DIR", requires = "fix")]
@@ -164,6 +172,15 @@ struct Asked {
     token_file: Option<PathBuf>,
 }
 
+/// Reads the time between two runs; each asks an API server and an engine.
+fn watch_interval(text: &str) -> Result<Duration, String> {
+    let interval = super::duration(text)?;
+    match interval < WATCH_MIN {
+        true => Err(format!("`{text}` is shorter than {} s", WATCH_MIN.as_secs())),
+        false => Ok(interval),
+    }
+}
+
 /// Gives a report, with the evidence where it was gathered here.
 type Ask = dyn Fn() -> Result<(Report, Option<Evidence>), CliError>;
 
@@ -173,6 +190,9 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     }
     check_names(&args.only, true)?;
     check_names(&args.skip, false)?;
+    if args.watch.is_some() && args.asked.manifests.as_deref().is_some_and(|path| path.as_os_str() == "-") {
+        return Err(CliError::Usage("`--watch` cannot read standard input again; give `--manifests` a folder".into()));
+    }
     let ask: Box<Ask> = match &args.agent {
         Some(agent) => {
             let agent = AgentArgs::new(agent.clone(), args.asked.token_file.clone());
@@ -190,17 +210,22 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
                     None => unknown("only files are looked at; add `--telemetry` to read an agent's series"),
                 };
                 let evidence = super::block_on(plan.evidence(clock::wall().now(), series))?;
-                Ok((judge(&evidence, &plan.choice), Some(evidence)))
+                Ok((with_flags(judge(&evidence, &plan.choice)), Some(evidence)))
             })
         }
     };
     let is_text = matches!(args.output, Form::Table | Form::Short);
     let mut shown = None;
+    let mut is_first = true;
     loop {
         let spinner = is_text.then(|| Spinner::start("asking"));
         let answer = ask();
         drop(spinner);
         let (report, evidence) = answer?;
+        // Later on a file may be away for a moment, which is unknown as everything else is.
+        if let Some(evidence) = evidence.as_ref().filter(|_| std::mem::take(&mut is_first)) {
+            named_inputs(&args.asked, evidence)?;
+        }
         if let (Some(form), Some(evidence)) = (args.fixes.fix, &evidence) {
             return fix(&args, form, evidence, &report);
         }
@@ -223,7 +248,10 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
 fn fix(args: &Args, form: FixForm, evidence: &Evidence, report: &Report) -> Result<ExitCode, CliError> {
     let style = Style { short: true, colour: std::io::stderr().is_terminal() && !forbids_colour(), ..style() };
     let is_unmet = |item: &str, _: &str| report.findings.iter().any(|f| f.item == item && f.status <= Status::Warn);
-    let _ = std::io::stderr().lock().write_all(text(&report.clone().narrowed(is_unmet), style).as_bytes());
+    let unmet = report.clone().narrowed(is_unmet);
+    if !unmet.findings.is_empty() {
+        let _ = std::io::stderr().lock().write_all(text(&unmet, style).as_bytes());
+    }
     let fixes = &args.fixes;
     let wishes =
         Wishes { image_tag: fixes.image_tag.clone(), otlp_endpoint: fixes.otlp_endpoint.as_ref().map(without_slash) };
@@ -278,166 +306,6 @@ fn list() -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_names(names: &[String], may_be_category: bool) -> Result<(), CliError> {
-    for name in names {
-        let is_category = may_be_category && Category::ALL.iter().any(|c| c.as_str() == name);
-        if find_item(name).is_none() && !is_category {
-            let near = nearest(name, may_be_category);
-            return Err(CliError::Usage(format!(
-                "`{name}` is no item of the checklist{near}; `rivetwatch check --list` names them"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// The name that differs least, where one is close.
-fn nearest(name: &str, may_be_category: bool) -> String {
-    let categories = Category::ALL.iter().map(|c| c.as_str()).filter(|_| may_be_category);
-    let all = ITEMS.iter().map(|i| i.id).chain(categories);
-    let best = all.map(|known| (distance(name, known), known)).min();
-    match best {
-        Some((distance, known)) if distance <= 3 => format!(", is it `{known}`?"),
-        _ => String::new(),
-    }
-}
-
-/// Letters to insert, leave out or replace (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.chars().enumerate() {
-        let mut before = row[0];
-        row[0] = i + 1;
-        for j in 0..b.len() {
-            let replaced = before + usize::from(letter != b[j]);
-            before = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(before + 1);
-        }
-    }
-    row[b.len()]
-}
-
-/// What the configuration says, with the flags over it.
-fn plan(args: &Args) -> Result<Plan, CliError> {
-    let origin = Origin { path: args.config.clone(), env: std::env::vars().collect() };
-    let mut config: Config = origin.load().map_err(|e| CliError::Usage(crate::model::chain(&e)))?;
-    let asked = &args.asked;
-    let kubernetes = &mut config.check.kubernetes;
-    if let Some(kubeconfig) = &asked.kubeconfig {
-        kubernetes.kubeconfig = Some(kubeconfig.clone());
-        kubernetes.mode = KubernetesMode::On;
-    }
-    if asked.no_kubernetes {
-        kubernetes.mode = KubernetesMode::Off;
-    }
-    kubernetes.context = asked.context.clone().or(kubernetes.context.take());
-    kubernetes.namespace = asked.namespace.clone().or(kubernetes.namespace.take());
-    if let Some(file) = &asked.admin_token_file {
-        config.receive.engine_api.admin_token_file = Some(file.clone());
-    }
-    if let Some(url) = &asked.public_url {
-        config.engine.public_url = Some(url.to_string());
-    }
-    if let Some(file) = &asked.postgres_url_file {
-        config.check.postgres.url_file = Some(file.clone());
-    }
-    config.check.nats.servers.extend(asked.nats.iter().cloned());
-    config.check.engine_config.extend(asked.engine_config.iter().cloned());
-    config.check.actor_host_urls.extend(asked.actor_host.iter().map(Url::to_string));
-    if let Some(url) = asked.engine_url.as_ref().or(asked.peer_url.as_ref()) {
-        config.receive.engine_api.enabled = true;
-        let other = |port: u16| {
-            let mut url = url.clone();
-            // Fails only for addresses without a host, which the check below refuses.
-            let _ = url.set_port(Some(port));
-            url
-        };
-        let limits = (crate::rivet::limits::GUARD_PORT, crate::rivet::limits::PEER_PORT);
-        let guard = asked.engine_url.clone().unwrap_or_else(|| other(limits.0));
-        config.receive.engine_api.public_url = guard.to_string();
-        let peer = asked.peer_url.clone().unwrap_or_else(|| other(limits.1));
-        config.receive.engine_api.peer_url = peer.to_string();
-    }
-    let problems = config.problems();
-    if !problems.is_empty() {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        return Err(CliError::Usage(lines.join("\n")));
-    }
-    let mut plan = Plan::of(&config, Vantage::Command);
-    plan.choice.only = args.only.clone();
-    plan.choice.skip.extend(args.skip.iter().map(|item| (item.clone(), "left out on the command line".to_owned())));
-    if asked.engine_url.is_some() && asked.peer_url.is_none() {
-        only_known_peer(&mut plan.engine, asked.engine_url.as_ref());
-    }
-    if let Some(path) = &asked.manifests {
-        plan.cluster = ClusterSource::Manifests {
-            path: path.clone(),
-            namespace: config.check.kubernetes.namespace.clone(),
-            engine: config.check.kubernetes.engine.clone(),
-        };
-        offline(&mut plan, asked);
-    }
-    Ok(plan)
-}
-
-/// A peer API beside the public one is guessed on this machine alone; elsewhere its port may be anybody's.
-fn only_known_peer(engine: &mut crate::checklist::known::Known<EngineAddress>, guard: Option<&Url>) {
-    let is_default = guard.is_none_or(|url| url.port_or_known_default() == Some(crate::rivet::limits::GUARD_PORT));
-    if let Ok(address) = engine
-        && !is_default
-    {
-        address.peer = None;
-    }
-}
-
-/// With `--manifests` nothing live is asked but what flags name: it may belong to something else.
-fn offline(plan: &mut Plan, asked: &Asked) {
-    const WHY: &str = "only files are looked at";
-    if asked.engine_url.is_none() && asked.peer_url.is_none() {
-        plan.engine = unknown(format!("{WHY}; add `--engine-url` to ask an engine"));
-    }
-    if asked.postgres_url_file.is_none() {
-        plan.postgres = unknown(format!("{WHY}; add `--postgres-url-file` to ask PostgreSQL"));
-    }
-    plan.nats = match asked.nats.is_empty() {
-        true => NatsSource::None(format!("{WHY}; add `--nats` to ask a server")),
-        false => NatsSource::Servers(asked.nats.clone()),
-    };
-    plan.grafana = unknown(WHY);
-    plan.tries_outside = asked.public_url.is_some();
-}
-
-/// The agent whose series are read.
-struct Telemetry {
-    agent: Url,
-    token: Option<SecretString>,
-    timeout: Duration,
-    ca_file: Option<PathBuf>,
-}
-
-impl Telemetry {
-    /// The one that is named, else the one on this machine, unless only files are looked at.
-    fn of(args: &Args, plan: &Plan) -> Result<Option<Self>, CliError> {
-        let asked = &args.asked;
-        let agent = match (&asked.telemetry, &asked.manifests) {
-            (Some(url), _) => url.clone(),
-            (None, Some(_)) => return Ok(None),
-            (None, None) => Url::parse(AGENT_DEFAULT).map_err(|e| CliError::failed(&e))?,
-        };
-        let token = asked.token_file.as_deref().map(|path| secret_file(path, "--token-file")).transpose();
-        let token = token.map_err(|gap| CliError::Usage(gap.to_string()))?;
-        let (timeout, ca_file) = (plan.config.timeout.0, plan.config.tls.ca_file.clone());
-        Ok(Some(Self { agent, token, timeout, ca_file }))
-    }
-
-    fn series(&self) -> Result<HttpSeries, CliError> {
-        let http = Http::new(self.timeout, self.ca_file.as_deref());
-        let http = http.map_err(|gap| CliError::Usage(gap.to_string()))?;
-        Ok(HttpSeries { http, agent: self.agent.clone(), token: self.token.clone() })
-    }
-}
-
 /// The report of a running agent, cut down to what was asked for.
 fn of_agent(agent: &AgentArgs, only: &[String], skip: &[String]) -> Result<Report, CliError> {
     let mut answer = agent.get("/api/v1/check", &[])?;
@@ -489,11 +357,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_typo_is_answered_with_the_nearest_name() {
-        let error = check_names(&["image-pined".into()], true).unwrap_err().to_string();
-        assert!(error.contains("is it `image-pinned`?"), "{error}");
-        assert!(check_names(&["securty".into()], true).unwrap_err().to_string().contains("`security`"));
-        assert!(check_names(&["security".into()], false).is_err(), "a category is no item to skip");
-        assert!(!check_names(&["zzzzzzzzzz".into()], true).unwrap_err().to_string().contains("is it"));
+    fn a_watch_of_no_time_is_refused() {
+        assert!(watch_interval("0s").is_err() && watch_interval("999ms").is_err() && watch_interval("x").is_err());
+        assert_eq!(watch_interval("1s"), Ok(Duration::from_secs(1)));
     }
 }
