@@ -17,31 +17,11 @@ pub(super) fn check_names(names: &[String], may_be_category: bool) -> Result<(),
     Ok(())
 }
 
-/// The name that differs least, where one is close.
+/// The name that is nearest, where one is near.
 fn nearest(name: &str, may_be_category: bool) -> String {
     let categories = Category::ALL.iter().map(|c| c.as_str()).filter(|_| may_be_category);
-    let all = ITEMS.iter().map(|i| i.id).chain(categories);
-    let best = all.map(|known| (distance(name, known), known)).min();
-    match best {
-        Some((distance, known)) if distance <= 3 => format!(", is it `{known}`?"),
-        _ => String::new(),
-    }
-}
-
-/// Letters to insert, leave out or replace (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.chars().enumerate() {
-        let mut before = row[0];
-        row[0] = i + 1;
-        for j in 0..b.len() {
-            let replaced = before + usize::from(letter != b[j]);
-            before = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(before + 1);
-        }
-    }
-    row[b.len()]
+    let found = crate::model::nearest(name, ITEMS.iter().map(|i| i.id).chain(categories));
+    found.map_or(String::new(), |known| format!(", is it `{known}`?"))
 }
 
 /// Keys that reasons name, and the flags that do the same.
