@@ -83,10 +83,12 @@ pub fn humanize_timestamp(v: f64) -> Result<String, String> {
 pub fn go_duration(v: f64) -> String {
     // A cast cuts to the range of its type, and makes zero of what is no number.
     let nanos = (v * 1e9) as i64;
+    if nanos == 0 {
+        return "0s".into();
+    }
     let (sign, rest) = if nanos < 0 { ("-", nanos.unsigned_abs()) } else { ("", nanos.unsigned_abs()) };
     const SECOND: u64 = 1_000_000_000;
     let (unit, name) = match rest {
-        0 => return "0s".into(),
         ..1_000 => (1, "ns"),
         ..1_000_000 => (1_000, "\u{b5}s"),
         ..SECOND => (1_000_000, "ms"),
