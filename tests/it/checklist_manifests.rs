@@ -447,7 +447,14 @@ fn variables_are_read_out_of_config_maps_and_the_one_that_wins_is_named() {
         (with_env(json!([on, own, general]), None), Status::Pass, "spans go to general:4317"),
         (with_env(json!([on, own, general, traces]), None), Status::Pass, "http://traces:4317"),
         (with_env(json!([]), Some(map.clone())), Status::Pass, "http://from-map:4317"),
-        (with_env(json!([own]), Some(map)), Status::Pass, "http://own:4317"),
+        (with_env(json!([own]), Some(map.clone())), Status::Pass, "http://own:4317"),
+        // A Secret behind it may say otherwise.
+        (with_env(json!([]), Some(json!([map[0], {"secretRef": {"name": "s"}}]))), Status::Unknown, "Secret s"),
+        (
+            with_env(json!([]), Some(json!([{"secretRef": {"name": "s"}}, map[0]]))),
+            Status::Unknown,
+            "`RUST_LOG` is not read",
+        ),
         (with_env(json!([]), Some(json!([{"configMapRef": {"name": "gone"}}]))), Status::Unknown, "ConfigMap gone"),
         (with_env(json!([]), Some(json!([{"secretRef": {"name": "s"}}]))), Status::Unknown, "Secret s"),
     ] {

@@ -133,6 +133,10 @@ impl EngineSettings {
     fn add_env_source(&mut self, cluster: &Cluster, source: &EnvSource) {
         let EnvSource { prefix, is_secret, name, .. } = source;
         if *is_secret {
+            // Only what comes by `envFrom` stands there yet, and of that the last counts.
+            for (_, value) in &mut self.env {
+                *value = EnvValue::Secret(format!("Secret {name} or what stands before it"));
+            }
             return self.unseen_variables.push(format!("all keys of Secret {name} become variables"));
         }
         match (&cluster.config_maps, self.config_maps.iter().find(|m| m.name == *name)) {
