@@ -13,6 +13,7 @@ pub mod forecast;
 mod history;
 pub mod hpa;
 mod kind;
+mod pools;
 mod reader;
 mod report;
 mod rows;
