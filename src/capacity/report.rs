@@ -226,6 +226,8 @@ pub struct Report {
     pub autoscalers: Vec<Autoscaler>,
     pub advice: Vec<Advice>,
     pub rows: Vec<Row>,
+    /// Engine processes of which any figure is seen.
+    pub engines: usize,
     /// When the recorded history begins; absent while there is none.
     pub history_since: Option<TimestampMs>,
     /// Age of the newest figure of any engine; absent while none sends.
@@ -256,6 +258,7 @@ impl Report {
             autoscalers: Vec::new(),
             advice: Vec::new(),
             rows: Vec::new(),
+            engines: 0,
             history_since: None,
             newest_sample_age_seconds: None,
             sample_ages: Vec::new(),

@@ -68,6 +68,8 @@ pub struct Postgres {
 #[derive(Clone, Debug, Default)]
 pub struct Installation {
     pub labels: Labels,
+    /// What it is called, where that is not to be told from its engines.
+    pub called: Option<String>,
     pub engines: Vec<Engine>,
     pub hpa: HpaStatus,
     pub postgres: Postgres,
@@ -80,6 +82,9 @@ pub struct Installation {
 impl Installation {
     /// The only engine's name, else the job's with the namespace.
     pub fn name(&self) -> String {
+        if let Some(name) = &self.called {
+            return name.clone();
+        }
         let label = |name: &str| self.labels.get(name).filter(|v| !v.is_empty());
         match (self.engines.as_slice(), label("namespace"), label("job")) {
             ([engine], ..) if !engine.name().is_empty() => engine.name().to_owned(),
@@ -233,6 +238,7 @@ fn installations(reader: &Reader<'_>) -> Result<Vec<Installation>, CapacityError
             demand: demand.get(&labels).copied(),
             demand_peak: demand_peak.get(&labels).copied(),
             running_actors: running.get(&labels).copied(),
+            called: None,
             engines,
             labels,
         }

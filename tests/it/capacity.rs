@@ -524,6 +524,17 @@ fn assumptions_change_what_they_name_and_nothing_else() {
 }
 
 #[test]
+fn other_replicas_leave_the_name_and_without_engines_there_are_none() {
+    let report = report_with(&grown(0.0), "{}", None, Some("replicas=1,max=1"));
+    let then = &report.what_if.as_ref().unwrap().report;
+    assert_eq!((report.engines, then.engines), (1, 1));
+    assert_eq!(then.autoscalers[0].subject, report.autoscalers[0].subject);
+    assert!(then.binding.is_some(), "{then:#?}");
+    let none = self::report(&empty_store(), "{}", None);
+    assert_eq!((none.engines, none.binding), (0, None));
+}
+
+#[test]
 fn pods_that_kubernetes_knows_count_as_the_autoscaler_counts_them() {
     let place: Pairs<'_> = &[("namespace", "rivet")];
     let engine = |pod| [("namespace", "rivet"), ("job", "rivet"), ("instance", pod), ("pod", pod)];
