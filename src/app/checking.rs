@@ -79,7 +79,7 @@ impl Plan {
             public_url: config.engine.public_url.clone(),
             admin_token: admin_token.clone(),
             sampler_ratio: config.receive.spans.sampler_ratio,
-            actor_hosts: config.capacity.actor_hosts.iter().map(actor_host).collect(),
+            actor_hosts: actor_hosts(&config.capacity.actor_hosts),
             certificate_expiry: check.tls.expiry.0,
             standby_lag: check.postgres.standby_lag.0,
             backup_age: check.postgres.backup_age.0,
@@ -173,8 +173,20 @@ fn backend(backend: config::Backend) -> Backend {
     }
 }
 
-fn actor_host(host: &crate::capacity::ActorHost) -> ActorHostTold {
-    ActorHostTold { pool: host.pool.clone(), start_rate: host.allowed_rate(), concurrency: host.concurrency }
+/// The checklist knows pools by name alone: where entries for several Rivet namespaces differ, the limit is unknown to it.
+fn actor_hosts(hosts: &[crate::capacity::ActorHost]) -> Vec<ActorHostTold> {
+    let mut out: Vec<ActorHostTold> = Vec::new();
+    for host in hosts {
+        let (start_rate, concurrency) = (host.allowed_rate(), host.concurrency);
+        match out.iter_mut().find(|told| told.pool == host.pool) {
+            None => out.push(ActorHostTold { pool: host.pool.clone(), start_rate, concurrency }),
+            Some(told) => {
+                told.start_rate = told.start_rate.filter(|rate| start_rate == Some(*rate));
+                told.concurrency = told.concurrency.filter(|n| concurrency == Some(*n));
+            }
+        }
+    }
+    out
 }
 
 fn address(config: &Config, token: Option<Known<SecretString>>) -> Known<EngineAddress> {

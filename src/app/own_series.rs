@@ -119,11 +119,13 @@ pub(super) fn configured(config: &Config, local: &Local) -> Vec<(Labels, f64)> {
     push("rivet_config_sampler_ratio", &[], config.receive.spans.sampler_ratio);
     for host in &config.capacity.actor_hosts {
         let pool = ("pool_name", host.pool.as_str());
+        // An empty label is none.
+        let tenant = ("rivet_namespace", host.rivet_namespace.as_deref().unwrap_or_default());
         if let Some(rate) = host.allowed_rate() {
-            push("rivet_config_actor_host_rate_limit", &[pool, ("per", host.per.as_str())], rate);
+            push("rivet_config_actor_host_rate_limit", &[pool, tenant, ("per", host.per.as_str())], rate);
         }
         if let ActorHost { concurrency: Some(n), .. } = host {
-            push("rivet_config_actor_host_concurrency", &[pool], *n as f64);
+            push("rivet_config_actor_host_concurrency", &[pool, tenant], *n as f64);
         }
     }
     series

@@ -5,6 +5,7 @@
 
 use super::config::{ActorHost, Config, Rate, RateScope};
 use super::kind::Kind;
+use super::pools::tenant;
 use super::report::{Advice, Row};
 use super::scaling::{Autoscaler, Effective};
 use super::world::World;
@@ -57,7 +58,7 @@ fn rate(row: &Row, config: &Config) -> Option<Advice> {
     if peak <= 0.0 || !(is_supported || is_over) {
         return None;
     }
-    let host = config.actor_hosts.iter().find(|host| host.pool == row.subject);
+    let host = row.labels.get("pool_name").and_then(|pool| config.actor_host(pool, tenant(&row.labels)));
     let counted = host.and_then(ActorHost::counted).unwrap_or(1);
     let per = host.map_or(RateScope::Ip, |host| host.per);
     let each = peak * MARGIN / f64::from(counted);

@@ -4,11 +4,12 @@
 //! so that of several the fullest is kept.   In: the same, as far back as the store has them.
 //! Limits: [`HISTORY_MS`] are read; what the store has dropped earlier is no history, and the report says since when it is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::CapacityError;
 use super::forecast::{DAY, Grid, SLOT_MS, time_to_limit};
 use super::kind::Kind;
+use super::pools::{tenant, without_tenant};
 use super::reader::Reader;
 use super::report::{Report, Row};
 use crate::model::{Labels, Sample, TimestampMs};
@@ -23,10 +24,27 @@ const HISTORY_MS: i64 = 8 * 86_400_000;
 /// Recorded uses by key.
 #[derive(Default)]
 pub(super) struct History {
-    grids: HashMap<Labels, Grid>,
-    ten_minutes: HashMap<Labels, f64>,
+    recorded: HashMap<Labels, Recorded>,
+}
+
+/// What was recorded of one use.
+#[derive(Clone, Debug, Default)]
+struct Recorded {
+    grid: Grid,
+    ten_minutes: Option<f64>,
     /// Since when there is something, the last minutes included that fill no slot yet.
-    since: HashMap<Labels, TimestampMs>,
+    since: Option<TimestampMs>,
+}
+
+impl Recorded {
+    fn and(&self, other: &Self) -> Self {
+        let most = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
+        Self {
+            grid: self.grid.and(&other.grid),
+            ten_minutes: most(self.ten_minutes, other.ten_minutes),
+            since: self.since.into_iter().chain(other.since).min(),
+        }
+    }
 }
 
 /// Labels under which a row's use is recorded.
@@ -36,13 +54,14 @@ pub(super) fn key(row: &Row) -> Labels {
 
 /// The same for a kind and its subject.
 pub(super) fn key_of(kind: Kind, labels: &Labels) -> Labels {
-    let mut out = labels.keep(|name| matches!(name, "cluster" | "namespace" | "job" | "pool_name")).builder();
+    let is_subject = |n: &str| matches!(n, "cluster" | "namespace" | "job" | "rivet_namespace" | "pool_name");
+    let mut out = labels.keep(is_subject).builder();
     out.set("kind", kind.as_str());
     out.build()
 }
 
 fn identity(labels: &Labels) -> Labels {
-    labels.keep(|name| matches!(name, "cluster" | "namespace" | "job" | "pool_name" | "kind"))
+    labels.keep(|n| matches!(n, "cluster" | "namespace" | "job" | "rivet_namespace" | "pool_name" | "kind"))
 }
 
 impl History {
@@ -50,54 +69,81 @@ impl History {
     pub fn read(reader: &Reader<'_>) -> Result<Self, CapacityError> {
         let end = reader.now.align_down(SLOT_MS);
         let query = format!("max_over_time({USED}[10m])");
-        let mut grids = HashMap::new();
+        let mut recorded: HashMap<Labels, Recorded> = HashMap::new();
         for (labels, points) in reader.range(&query, end.plus_ms(-HISTORY_MS), end, SLOT_MS)? {
             // A point tells of the ten minutes before it.
             let samples: Vec<Sample> = points.iter().map(|s| Sample { t: s.t.plus_ms(-SLOT_MS), v: s.v }).collect();
-            grids.insert(identity(&labels), Grid::of(&samples));
+            let grid = Grid::of(&samples);
+            let since = (!grid.is_empty()).then(|| grid.since());
+            recorded.insert(identity(&labels), Recorded { grid, ten_minutes: None, since });
         }
         // One a minute is written, so that their number says how long that has been.
-        let written = reader.by(&format!("count_over_time({USED}[10m])"), identity)?;
-        let recent = |n: f64| reader.now.plus_ms(-(n as i64 - 1).max(0) * 60_000);
-        let mut since: HashMap<Labels, TimestampMs> = written.into_iter().map(|(of, n)| (of, recent(n))).collect();
-        for (of, grid) in grids.iter().filter(|(_, grid)| !grid.is_empty()) {
-            since.entry(of.clone()).and_modify(|t| *t = (*t).min(grid.since())).or_insert(grid.since());
+        for (of, n) in reader.by(&format!("count_over_time({USED}[10m])"), identity)? {
+            let recent = reader.now.plus_ms(-(n as i64 - 1).max(0) * 60_000);
+            let since = &mut recorded.entry(of).or_default().since;
+            *since = Some(since.map_or(recent, |t| t.min(recent)));
         }
-        Ok(Self { grids, ten_minutes: reader.by(&query, identity)?, since })
+        for (of, v) in reader.by(&query, identity)? {
+            recorded.entry(of).or_default().ten_minutes = Some(v);
+        }
+        Ok(Self { recorded })
+    }
+
+    /// What was recorded of each row's use, by its key.
+    ///
+    /// A source may tell a pool's Rivet namespace at one time and not at another, and once no agent recorded any:
+    /// while no more than one namespace is known of a pool, what was recorded with and without it is all its own.
+    fn of_rows(&self, rows: &[Row]) -> HashMap<Labels, Recorded> {
+        let keys: Vec<Labels> = rows.iter().filter(|row| row.kind.has_history()).map(key).collect();
+        let mut of_name: HashMap<Labels, BTreeSet<&Labels>> = HashMap::new();
+        for key in self.recorded.keys().chain(&keys).filter(|key| key.get("pool_name").is_some()) {
+            of_name.entry(without_tenant(key)).or_default().insert(key);
+        }
+        let recorded = |key: &Labels| {
+            let related = of_name.get(&without_tenant(key));
+            let related = related.filter(|all| all.iter().filter(|key| tenant(key).is_some()).count() <= 1);
+            let found = related.into_iter().flatten().copied().filter_map(|key| self.recorded.get(key));
+            let joined = found.cloned().reduce(|a, b| a.and(&b));
+            joined.or_else(|| self.recorded.get(key).cloned())
+        };
+        keys.iter().filter_map(|key| Some((key.clone(), recorded(key)?))).collect()
     }
 
     /// The grid of a kind and its subject.
     pub fn grid(&self, kind: Kind, labels: &Labels) -> Option<&Grid> {
-        self.grids.get(&key_of(kind, labels)).filter(|grid| !grid.is_empty())
+        self.recorded.get(&key_of(kind, labels)).map(|recorded| &recorded.grid).filter(|grid| !grid.is_empty())
     }
 
     /// Adds peaks and outlook to every row.
     pub fn tell(&self, now: TimestampMs, report: &mut Report) {
-        report.history_since = self.since.values().copied().min();
+        report.history_since = self.recorded.values().filter_map(|recorded| recorded.since).min();
         let fullest = fullest(&report.rows);
+        let of_rows = self.of_rows(&report.rows);
         for (at, row) in report.rows.iter_mut().enumerate() {
             if !row.kind.has_history() {
                 continue;
             }
             let key = key(row);
             let factor = row.history_factor;
-            let grid = self.grids.get(&key).map(|grid| grid.scaled(factor));
+            let recorded = of_rows.get(&key);
+            let grid = recorded.map(|recorded| recorded.grid.scaled(factor)).filter(|grid| !grid.is_empty());
             let most = |values: &[Option<f64>]| values.iter().flatten().copied().reduce(f64::max);
             let minute = most(&[row.peaks.minute, row.used]);
             // The history is that of the fullest engine.
             let is_fullest = fullest.get(&key) == Some(&at);
-            let recorded = if is_fullest { self.ten_minutes.get(&key).map(|v| v * factor) } else { None };
-            let ten_minutes = most(&[minute, recorded]);
+            let since = recorded.and_then(|recorded| recorded.since).filter(|_| is_fullest);
+            let recorded = recorded.and_then(|recorded| recorded.ten_minutes).filter(|_| is_fullest);
+            let ten_minutes = most(&[minute, recorded.map(|v| v * factor)]);
             row.peaks.minute = minute;
             row.peaks.ten_minutes = ten_minutes;
             let is_full = row.used.zip(row.limit).is_some_and(|(used, limit)| used >= limit);
             row.time_to_full_seconds = is_full.then_some(0.0);
-            let Some(since) = self.since.get(&key).filter(|_| is_fullest) else {
+            let Some(since) = since else {
                 row.peaks.since = row.used.map(|_| now);
                 continue;
             };
             row.peaks.day = most(&[grid.as_ref().and_then(|grid| grid.peak(DAY)), ten_minutes]);
-            row.peaks.since = (now.since(*since) < 86_400_000).then_some(*since);
+            row.peaks.since = (now.since(since) < 86_400_000).then_some(since);
             row.headroom_at_peak_ratio = row.left(row.peaks.day);
             let Some(limit) = row.limit.filter(|_| !is_full) else { continue };
             let grid = grid.unwrap_or_default();

@@ -13,6 +13,7 @@ pub mod forecast;
 mod history;
 pub mod hpa;
 mod kind;
+mod pools;
 mod reader;
 mod report;
 mod rows;
@@ -123,6 +124,7 @@ fn report_of(
     let effective: Vec<Effective> =
         world.installations.iter().map(|i| Effective::of(i, world, config, facts)).collect();
     let mut report = Report::new(world.at);
+    report.engines = world.installations.iter().map(|installation| installation.engines.len()).sum();
     report.sample_ages = world.sample_ages.iter().map(|(labels, age)| (labels.clone(), *age)).collect();
     report.newest_sample_age_seconds = world.sample_ages.values().copied().reduce(f64::min);
     report.rows = rows::rows(Known { world, config, facts, effective: &effective });

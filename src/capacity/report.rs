@@ -60,8 +60,11 @@ pub struct Row {
     pub kind: Kind,
     /// What is used up, in words: `cpu to 70 % of request`.
     pub resource: String,
-    /// The instance, installation or pool.
+    /// The instance, installation or pool; `NAMESPACE/POOL` where pools of several Rivet namespaces are known.
     pub subject: String,
+    /// Rivet's namespace of a pool, where any source tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rivet_namespace: Option<String>,
     pub unit: &'static str,
     #[serde(serialize_with = "number_or_unknown")]
     pub used: Option<f64>,
@@ -101,7 +104,7 @@ const DISK_LEFT_MIN: f64 = 0.05;
 
 /// Labels by which subjects are told apart in series.
 fn is_identity(name: &str) -> bool {
-    matches!(name, "job" | "instance" | "cluster" | "namespace" | "pod" | "pool_name")
+    matches!(name, "job" | "instance" | "cluster" | "namespace" | "pod" | "rivet_namespace" | "pool_name")
 }
 
 impl Row {
@@ -118,6 +121,7 @@ impl Row {
             kind,
             resource: resource.into(),
             subject: subject.to_owned(),
+            rivet_namespace: super::pools::tenant(labels).map(str::to_owned),
             unit,
             used,
             limit: limit.filter(|l| *l > 0.0),
@@ -222,6 +226,8 @@ pub struct Report {
     pub autoscalers: Vec<Autoscaler>,
     pub advice: Vec<Advice>,
     pub rows: Vec<Row>,
+    /// Engine processes of which any figure is seen.
+    pub engines: usize,
     /// When the recorded history begins; absent while there is none.
     pub history_since: Option<TimestampMs>,
     /// Age of the newest figure of any engine; absent while none sends.
@@ -252,6 +258,7 @@ impl Report {
             autoscalers: Vec::new(),
             advice: Vec::new(),
             rows: Vec::new(),
+            engines: 0,
             history_since: None,
             newest_sample_age_seconds: None,
             sample_ages: Vec::new(),

@@ -41,11 +41,16 @@ impl WhatIf {
                 _ => Err(format!("`{key}` must be a whole number from 1 to 1000, got `{value}`")),
             };
             let share = || {
-                let number =
-                    value.strip_suffix('%').map_or(value.parse(), |percent| percent.parse::<f64>().map(|p| p / 100.0));
+                // Without `%` more than all of the request is rather percent than five times it: that has to be said.
+                let (number, most) = match value.strip_suffix('%') {
+                    Some(percent) => (percent.trim().parse::<f64>().map(|p| p / 100.0), 10.0),
+                    None => (value.parse(), 1.0),
+                };
                 match number {
-                    Ok(v) if (0.01..=10.0).contains(&v) => Ok(v),
-                    _ => Err(format!("`{key}` must be a share such as `60%` or `0.6`, got `{value}`")),
+                    Ok(v) if (0.01..=most).contains(&v) => Ok(v),
+                    _ => Err(format!(
+                        "`{key}` must be percent from `1%` to `1000%` or a share from 0.01 to 1, got `{value}`"
+                    )),
                 }
             };
             match key {
@@ -54,7 +59,7 @@ impl WhatIf {
                 "max" | "maxReplicas" => once(&mut out.max_replicas, whole()?, key)?,
                 "target.cpu" => once(&mut out.cpu_target, share()?, key)?,
                 "target.memory" => once(&mut out.memory_target, share()?, key)?,
-                "traffic" => match value.trim_end_matches(['x', '×']).parse::<f64>() {
+                "traffic" => match value.strip_suffix(['x', '×']).unwrap_or(value).parse::<f64>() {
                     Ok(v) if v.is_finite() && v > 0.0 && v <= 1_000.0 => once(&mut out.traffic, v, key)?,
                     _ => return Err(format!("`traffic` must be a factor such as `2x` or `0.5`, got `{value}`")),
                 },
@@ -130,6 +135,8 @@ impl WhatIf {
             }
         }
         if let Some(replicas) = self.replicas.filter(|_| !installation.engines.is_empty()) {
+            // Its name must not hang on how many engines there are.
+            installation.called = Some(installation.name());
             installation.engines = spread(&installation.engines, replicas);
             installation.hpa.current = installation.hpa.current.map(|_| f64::from(replicas));
         }
@@ -238,6 +245,10 @@ mod tests {
             ("traffic=lots", "factor"),
             ("traffic=-1x", "factor"),
             ("target.cpu=0", "share"),
+            ("target.cpu=5", "`1%` to `1000%`"),
+            ("target.memory=70", "`1%` to `1000%`"),
+            ("target.memory=1001%", "share"),
+            ("traffic=2xx", "factor"),
             ("cpu=3", "unknown"),
             ("min=5,max=2", "at most"),
         ] {
@@ -257,6 +268,8 @@ mod tests {
         let assumed = WhatIf::parse("replicas=4,traffic=2x").unwrap().applied(&world);
         let engines = &assumed.installations[0].engines;
         assert_eq!(engines.len(), 4);
+        let alone = WhatIf::parse("replicas=1,target.cpu=150%").unwrap().applied(&world);
+        assert_eq!(alone.installations[0].name(), world.installations[0].name(), "it is still the same");
         assert!(engines.iter().all(|e| e.cpu.used == Some(1.5) && e.cpu.request == Some(2.0)), "{engines:?}");
     }
 }

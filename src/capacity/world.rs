@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::CapacityError;
+use super::pools::{self, Pool};
 use super::reader::{Reader, installation, instance, place};
 use crate::model::{Labels, TimestampMs};
 
@@ -67,6 +68,8 @@ pub struct Postgres {
 #[derive(Clone, Debug, Default)]
 pub struct Installation {
     pub labels: Labels,
+    /// What it is called, where that is not to be told from its engines.
+    pub called: Option<String>,
     pub engines: Vec<Engine>,
     pub hpa: HpaStatus,
     pub postgres: Postgres,
@@ -79,6 +82,9 @@ pub struct Installation {
 impl Installation {
     /// The only engine's name, else the job's with the namespace.
     pub fn name(&self) -> String {
+        if let Some(name) = &self.called {
+            return name.clone();
+        }
         let label = |name: &str| self.labels.get(name).filter(|v| !v.is_empty());
         match (self.engines.as_slice(), label("namespace"), label("job")) {
             ([engine], ..) if !engine.name().is_empty() => engine.name().to_owned(),
@@ -88,21 +94,6 @@ impl Installation {
             _ => "engine".to_owned(),
         }
     }
-}
-
-/// A runner pool and its platform.
-#[derive(Clone, Debug, Default)]
-pub struct Pool {
-    pub labels: Labels,
-    pub name: String,
-    /// Start requests a second with the engine's retries: now, and the most of the last minute.
-    pub load: Option<f64>,
-    pub load_peak: Option<f64>,
-    pub running: Option<f64>,
-    pub max_concurrent: Option<f64>,
-    /// What the platform itself tells, by scrape or remote write.
-    pub rate_limit: Option<f64>,
-    pub concurrency: Option<f64>,
 }
 
 /// Everything that is seen.
@@ -121,7 +112,7 @@ pub struct World {
 }
 
 /// A gauge's highest value of the last minute.
-fn minute(expr: &str) -> String {
+pub(super) fn minute(expr: &str) -> String {
     format!("max_over_time(({expr})[1m:15s])")
 }
 
@@ -129,7 +120,6 @@ fn minute(expr: &str) -> String {
 const SAMPLE_AGE: &str = "rivet:engine_sample_age:seconds + (time() - timestamp(rivet:engine_sample_age:seconds))";
 /// Demand over one minute, or over two where a source comes too seldom for that.
 const DEMAND: &str = "sum by (cluster, namespace, job) (rivet:actor_demand:rate1m or on (cluster, namespace, job, instance) rivet:actor_demand:rate)";
-const LOAD: &str = "sum by (cluster, namespace, job, pool_name) (rivet:actor_start_request:rate1m{pool_name!=\"\"} or on (cluster, namespace, job, rivet_namespace, pool_name) rivet:actor_start_request:rate{pool_name!=\"\"})";
 
 impl World {
     /// Reads everything.
@@ -141,7 +131,7 @@ impl World {
             |signal: &str| reader.scalar(&format!("min(rivet:threshold{{signal=\"{signal}\",severity=\"warning\"}})"));
         Ok(Self {
             installations: installations(reader)?,
-            pools: pools(reader)?,
+            pools: pools::read(reader)?,
             agent_disks: agent_disks(reader)?,
             cpu_threshold: threshold("cpu_utilization")?,
             memory_threshold: threshold("memory_utilization")?,
@@ -248,6 +238,7 @@ fn installations(reader: &Reader<'_>) -> Result<Vec<Installation>, CapacityError
             demand: demand.get(&labels).copied(),
             demand_peak: demand_peak.get(&labels).copied(),
             running_actors: running.get(&labels).copied(),
+            called: None,
             engines,
             labels,
         }
@@ -269,34 +260,4 @@ fn agent_disks(reader: &Reader<'_>) -> Result<Vec<(Labels, f64, f64)>, CapacityE
     let both =
         |(labels, used): (Labels, f64)| sizes.get(&instance(&labels)).map(|size| (instance(&labels), used, *size));
     Ok(used.into_iter().filter_map(both).collect())
-}
-
-fn pools(reader: &Reader<'_>) -> Result<Vec<Pool>, CapacityError> {
-    let key = |labels: &Labels| labels.keep(|n| matches!(n, "cluster" | "namespace" | "job" | "pool_name"));
-    let mut found: BTreeMap<Labels, Pool> = BTreeMap::new();
-    let mut fill = |query: &str, set: fn(&mut Pool, f64)| -> Result<(), CapacityError> {
-        for (labels, value) in reader.vector(query)? {
-            let name = labels.get("pool_name").unwrap_or("").to_owned();
-            if !name.is_empty() {
-                let labels = key(&labels);
-                set(found.entry(labels.clone()).or_insert(Pool { labels, name, ..Pool::default() }), value);
-            }
-        }
-        Ok(())
-    };
-    fill(LOAD, |p, v| p.load = Some(v))?;
-    fill(&minute(LOAD), |p, v| p.load_peak = Some(v))?;
-    fill("sum by (cluster, namespace, job, pool_name) (rivet:pool_running:count)", |p, v| p.running = Some(v))?;
-    fill("sum by (cluster, namespace, job, pool_name) (rivet:pool_limit:count)", |p, v| p.max_concurrent = Some(v))?;
-    // What a platform tells of itself carries its own job, so that it goes to every pool of that name.
-    for (query, set) in [
-        ("max by (pool_name) (rivet:host_rate_limit:rate)", (|p, v| p.rate_limit = Some(v)) as fn(&mut Pool, f64)),
-        ("max by (pool_name) (rivet:host_concurrency_limit:count)", |p, v| p.concurrency = Some(v)),
-    ] {
-        for (labels, value) in reader.vector(query)? {
-            let name = labels.get("pool_name").unwrap_or("");
-            found.values_mut().filter(|pool| pool.name == name).for_each(|pool| set(pool, value));
-        }
-    }
-    Ok(found.into_values().collect())
 }

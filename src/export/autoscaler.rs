@@ -1,8 +1,8 @@
 //! Autoscalers for the engines: a HorizontalPodAutoscaler, or a ScaledObject for KEDA.
 //!
 //! In:  names, bounds and targets.   Out: YAML for `kubectl apply`, with the reason of each choice above it.
-//! Always: CPU and memory are those of the engine's container, so that a sidecar's requests do not skew them; one engine less
-//! in ten minutes at most, since an engine that goes drains its connections for so long.
+//! Always: CPU and memory are those of the engine's container, so that a sidecar's requests do not skew them; where
+//! nobody configured how fast, one engine less in ten minutes at most, since one that goes drains its connections for so long.
 //! Source: `autoscaling/v2` of Kubernetes 1.30, where ContainerResource is stable; `keda.sh/v1alpha1`.
 
 use serde_json::{Map, Value, json};
@@ -19,6 +19,8 @@ pub struct AutoscalerSettings {
     pub name: String,
     /// Written only where given.
     pub namespace: Option<String>,
+    /// Group and version of what is scaled, `apps/v1` for what Kubernetes brings.
+    pub target_api_version: String,
     /// `Deployment` or `StatefulSet`.
     pub target_kind: String,
     pub target_name: String,
@@ -26,9 +28,19 @@ pub struct AutoscalerSettings {
     pub container: String,
     pub min_replicas: u32,
     pub max_replicas: u32,
+    pub cpu: ResourceTarget,
+    pub memory: ResourceTarget,
+    /// The field `behavior` as somebody wrote it; `None` has one engine less in ten minutes.
+    pub behavior: Option<Value>,
+}
+
+/// Where a resource is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResourceTarget {
     /// Percent of the request.
-    pub cpu_percent: u32,
-    pub memory_percent: u32,
+    Utilization(u32),
+    /// A quantity for each engine, such as `1500m` or `2147483648`.
+    AverageValue(String),
 }
 
 /// How KEDA finds the agent.
@@ -44,15 +56,13 @@ pub struct ScalerSettings {
 
 /// The HorizontalPodAutoscaler.
 pub fn hpa(settings: &AutoscalerSettings) -> String {
-    let metric = |resource: &str, percent: u32| {
-        json!({
-            "type": "ContainerResource",
-            "containerResource": {
-                "name": resource,
-                "container": settings.container,
-                "target": { "type": "Utilization", "averageUtilization": percent },
-            },
-        })
+    let metric = |resource: &str, target: &ResourceTarget| {
+        let target = match target {
+            ResourceTarget::Utilization(percent) => json!({ "type": "Utilization", "averageUtilization": percent }),
+            ResourceTarget::AverageValue(quantity) => json!({ "type": "AverageValue", "averageValue": quantity }),
+        };
+        let of_container = json!({ "name": resource, "container": settings.container, "target": target });
+        json!({ "type": "ContainerResource", "containerResource": of_container })
     };
     let object = json!({
         "apiVersion": "autoscaling/v2",
@@ -62,20 +72,24 @@ pub fn hpa(settings: &AutoscalerSettings) -> String {
             "scaleTargetRef": target(settings),
             "minReplicas": settings.min_replicas,
             "maxReplicas": settings.max_replicas,
-            "metrics": [metric("cpu", settings.cpu_percent), metric("memory", settings.memory_percent)],
-            "behavior": behavior(),
+            "metrics": [metric("cpu", &settings.cpu), metric("memory", &settings.memory)],
+            "behavior": behavior(settings),
         },
     });
-    format!("{}{}", REASONS, yaml::print(&object))
+    format!("{REASONS}{}{}", behavior_reason(settings), yaml::print(&object))
 }
 
 /// The ScaledObject: CPU and memory as above, and the agent's external scaler.
 pub fn keda(settings: &AutoscalerSettings, scaler: &ScalerSettings) -> String {
-    let resource = |kind: &str, percent: u32| {
+    let resource = |kind: &str, target: &ResourceTarget| {
+        let (metric_type, value) = match target {
+            ResourceTarget::Utilization(percent) => ("Utilization", percent.to_string()),
+            ResourceTarget::AverageValue(quantity) => ("AverageValue", quantity.clone()),
+        };
         json!({
             "type": kind,
-            "metricType": "Utilization",
-            "metadata": { "value": percent.to_string(), "containerName": settings.container },
+            "metricType": metric_type,
+            "metadata": { "value": value, "containerName": settings.container },
         })
     };
     let mut metadata_of_trigger = Map::new();
@@ -99,17 +113,25 @@ pub fn keda(settings: &AutoscalerSettings, scaler: &ScalerSettings) -> String {
             "minReplicaCount": settings.min_replicas,
             "maxReplicaCount": settings.max_replicas,
             "pollingInterval": 30,
-            "advanced": { "horizontalPodAutoscalerConfig": { "behavior": behavior() } },
-            "triggers": [resource("cpu", settings.cpu_percent), resource("memory", settings.memory_percent), external],
+            "advanced": { "horizontalPodAutoscalerConfig": { "behavior": behavior(settings) } },
+            "triggers": [resource("cpu", &settings.cpu), resource("memory", &settings.memory), external],
         },
     });
-    format!("{}{}{}", REASONS, KEDA_REASONS, yaml::print(&object))
+    format!("{REASONS}{}{KEDA_REASONS}{}", behavior_reason(settings), yaml::print(&object))
 }
 
 const REASONS: &str = "\
 # Targets count the engine's container alone, so that a sidecar in the pod does not skew them.
+";
+
+const BEHAVIOR_REASON: &str = "\
 # One engine less in ten minutes at most: an engine that goes drains its connections for up to 600 s.
 ";
+
+/// `behavior` explains itself where somebody else chose it.
+fn behavior_reason(settings: &AutoscalerSettings) -> &'static str {
+    if settings.behavior.is_some() { "" } else { BEHAVIOR_REASON }
+}
 
 const KEDA_REASONS: &str = "\
 # The external trigger serves how full the nearest limit is that more engines relieve, in percent. On stale figures it answers an
@@ -127,14 +149,20 @@ fn metadata(settings: &AutoscalerSettings) -> Value {
 }
 
 fn target(settings: &AutoscalerSettings) -> Value {
-    json!({ "apiVersion": "apps/v1", "kind": settings.target_kind, "name": settings.target_name })
+    json!({
+        "apiVersion": settings.target_api_version,
+        "kind": settings.target_kind,
+        "name": settings.target_name,
+    })
 }
 
-fn behavior() -> Value {
-    json!({
-        "scaleDown": {
-            "stabilizationWindowSeconds": DRAIN_SECS,
-            "policies": [{ "type": "Pods", "value": 1, "periodSeconds": DRAIN_SECS }],
-        },
+fn behavior(settings: &AutoscalerSettings) -> Value {
+    settings.behavior.clone().unwrap_or_else(|| {
+        json!({
+            "scaleDown": {
+                "stabilizationWindowSeconds": DRAIN_SECS,
+                "policies": [{ "type": "Pods", "value": 1, "periodSeconds": DRAIN_SECS }],
+            },
+        })
     })
 }

@@ -156,6 +156,87 @@ fn a_rate_limit_is_held_against_demand_and_load_apart() {
     assert_eq!(concurrency[0].arithmetic, "the engine places up to 1000, the platform runs 950");
 }
 
+/// Two tenants' pools of one name.
+const TENANTS: [Pairs<'static>; 2] = [
+    &[("job", "rivet"), ("rivet_namespace", "blue"), ("pool_name", "default")],
+    &[("job", "rivet"), ("rivet_namespace", "green"), ("pool_name", "default")],
+];
+
+#[test]
+fn pools_of_one_name_in_two_namespaces_are_two_pools() {
+    let store = store(
+        &[
+            ("rivet:actor_demand:rate", ENGINE, &|_| 4.0),
+            ("rivet:actor_start_request:rate", TENANTS[0], &|_| 6.0),
+            ("rivet:actor_start_request:rate", TENANTS[1], &|_| 2.0),
+            ("rivet:pool_running:count", TENANTS[0], &|_| 90.0),
+            ("rivet:pool_running:count", TENANTS[1], &|_| 10.0),
+            ("rivet:pool_limit:count", TENANTS[0], &|_| 100.0),
+            ("rivet:pool_limit:count", TENANTS[1], &|_| 100.0),
+        ],
+        5,
+    );
+    let config = "actor_hosts: [{pool: default, rate_limit: 8}, {pool: default, rivet_namespace: blue, rate_limit: 4}]";
+    let report = report(&store, config, None);
+    let of = |kind: Kind, tenant: &str| {
+        let is = |row: &&Row| row.kind == kind && row.rivet_namespace.as_deref() == Some(tenant);
+        report.rows.iter().find(is).unwrap_or_else(|| panic!("{kind:?} of {tenant} in {report:#?}"))
+    };
+    // Demand carries no pool and is shared as the start requests are: 3 of 4 and 1 of 4.
+    let (blue, green) = (of(Kind::ActorDemand, "blue"), of(Kind::ActorDemand, "green"));
+    assert_eq!((blue.used, blue.limit, blue.subject.as_str()), (Some(3.0), Some(4.0), "blue/default"));
+    assert_eq!((green.used, green.limit, green.subject.as_str()), (Some(1.0), Some(8.0), "green/default"));
+    let running = of(Kind::PoolConcurrency, "blue");
+    assert_eq!((running.used, running.limit), (Some(90.0), Some(100.0)), "not 100 of 200");
+    assert_eq!(report.binding.as_ref().map(|b| b.subject.as_str()), Some("blue/default"));
+    let written = capacity::points(&report);
+    for name in ["rivet:headroom:ratio", USED, capacity::LIMIT] {
+        let named = written.iter().filter(|p| p.labels.metric_name() == name && p.labels.get("pool_name").is_some());
+        let tenants: std::collections::BTreeSet<_> = named.map(|p| p.labels.get("rivet_namespace")).collect();
+        assert_eq!(tenants, [Some("blue"), Some("green")].into(), "{name}");
+    }
+}
+
+#[test]
+fn a_pool_whose_namespace_only_some_sources_tell_is_one_pool() {
+    let store = store(
+        &[
+            ("rivet:actor_demand:rate", ENGINE, &|_| 1.0),
+            ("rivet:actor_start_request:rate", TENANTS[0], &|_| 1.0),
+            ("rivet:pool_running:count", POOL, &|_| 40.0),
+            ("rivet:pool_limit:count", POOL, &|_| 50.0),
+        ],
+        5,
+    );
+    let report = report(&store, "actor_hosts: [{pool: default, rate_limit: 2}]", None);
+    let pools: Vec<&Row> = report.rows.iter().filter(|row| row.kind == Kind::PoolConcurrency).collect();
+    assert_eq!(pools.len(), 1, "{pools:#?}");
+    assert_eq!((pools[0].used, pools[0].limit, pools[0].subject.as_str()), (Some(40.0), Some(50.0), "default"));
+    assert_eq!(pools[0].rivet_namespace.as_deref(), Some("blue"));
+    assert_eq!(row(&report, Kind::ActorDemand).headroom_ratio, Some(0.5));
+}
+
+#[test]
+fn what_was_recorded_without_a_namespace_is_the_only_tenants_own() {
+    let day = |now: &[Pairs<'_>]| {
+        let store = empty_store();
+        let key: Pairs<'_> = &[("job", "rivet"), ("pool_name", "default"), ("kind", "actor_demand")];
+        for slot in 0..150i64 {
+            let demand = if slot == 100 { 1.6 } else { 0.2 };
+            commit(&store, NOW.plus_ms((slot - 150) * 10 * MINUTE_MS + MINUTE_MS), vec![(labels(USED, key), demand)]);
+        }
+        let of = |pool: &Pairs<'_>| (labels("rivet:actor_start_request:rate1m", pool), 1.0);
+        let demand = [(labels("rivet:actor_demand:rate1m", ENGINE), 0.2)];
+        commit(&store, NOW, now.iter().map(of).chain(demand).collect());
+        row(&report(&store, "actor_hosts: [{pool: default, rate_limit: 2}]", None), Kind::ActorDemand).peaks
+    };
+    let one = day(&TENANTS[..1]);
+    assert_eq!((one.day, one.since), (Some(1.6), None), "a day of history, though no tenant was recorded");
+    // Of two it was the sum, which is neither's.
+    let two = day(&TENANTS);
+    assert_eq!((two.day, two.since), (None, Some(NOW)));
+}
+
 #[test]
 fn figures_that_the_platform_sends_win_and_are_marked_measured() {
     let store = store(
@@ -440,6 +521,17 @@ fn assumptions_change_what_they_name_and_nothing_else() {
     assert_eq!(row(&report, Kind::CpuTarget).used, Some(2.0), "the present is untouched");
     // The highest of the day was 2.8 cores, which is 5.6 then.
     assert!((target.peaks.day.unwrap() - 5.6).abs() < 0.01, "{:?}", target.peaks);
+}
+
+#[test]
+fn other_replicas_leave_the_name_and_without_engines_there_are_none() {
+    let report = report_with(&grown(0.0), "{}", None, Some("replicas=1,max=1"));
+    let then = &report.what_if.as_ref().unwrap().report;
+    assert_eq!((report.engines, then.engines), (1, 1));
+    assert_eq!(then.autoscalers[0].subject, report.autoscalers[0].subject);
+    assert!(then.binding.is_some(), "{then:#?}");
+    let none = self::report(&empty_store(), "{}", None);
+    assert_eq!((none.engines, none.binding), (0, None));
 }
 
 #[test]

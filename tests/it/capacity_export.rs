@@ -4,20 +4,22 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use rivetwatch::capacity::hpa::{HpaSpec, MetricSpec, PolicyKind, Resource, Source, Target};
-use rivetwatch::export::autoscaler::{self, AutoscalerSettings, ScalerSettings};
+use rivetwatch::export::autoscaler::{self, AutoscalerSettings, ResourceTarget, ScalerSettings};
 use serde_json::{Value, json};
 
 fn settings() -> AutoscalerSettings {
     AutoscalerSettings {
         name: "rivet-engine".into(),
         namespace: Some("rivet".into()),
+        target_api_version: "apps/v1".into(),
         target_kind: "Deployment".into(),
         target_name: "rivet-engine".into(),
         container: "engine".into(),
         min_replicas: 2,
         max_replicas: 7,
-        cpu_percent: 70,
-        memory_percent: 80,
+        cpu: ResourceTarget::Utilization(70),
+        memory: ResourceTarget::Utilization(80),
+        behavior: None,
     }
 }
 
@@ -99,9 +101,65 @@ fn bounds_and_targets_come_from_the_configuration_and_what_cannot_be_is_refused(
         ("engine: {backend: rocksdb}", &["hpa", "--max", "3"], "exactly one engine"),
         ("", &["keda", "--min", "4", "--max", "3"], "at most the maximum"),
         ("capacity: {autoscaler: {spec: {maxReplicas: 0}}}", &["hpa"], "maxReplicas"),
+        // What `kubectl apply` would refuse, or KEDA could not call.
+        ("", &["hpa", "--max", "3", "--name", "Bad_Name!"], "--name"),
+        ("", &["hpa", "--max", "3", "--namespace", "a: b"], "--namespace"),
+        ("", &["hpa", "--max", "3", "--namespace", "a.b"], "--namespace"),
+        ("", &["hpa", "--max", "3", "--target-name", "x-"], "--target-name"),
+        ("", &["hpa", "--max", "3", "--container", ""], "--container"),
+        ("", &["keda", "--max", "3", "--scaler-address", "foo"], "host:port"),
+        ("", &["keda", "--max", "3", "--scaler-address", "foo:0"], "host:port"),
+        ("", &["keda", "--max", "3", "--scaler-address", "http://foo:1"], "host:port"),
+        ("", &["keda", "--max", "3", "--scaler-token-env", "a b"], "--scaler-token-env"),
+        ("", &["keda", "--max", "3", "--scaler-authentication", "A"], "--scaler-authentication"),
     ] {
         let out = export(dir.path(), config, arguments);
         assert_eq!(out.status.code(), Some(2), "{arguments:?}");
         assert!(text(&out.stderr).contains(says) && out.stdout.is_empty(), "{says}: {}", text(&out.stderr));
     }
+}
+
+/// All of a configured object counts, not only its bounds and percents.
+#[test]
+fn behavior_target_and_average_values_of_the_configured_object_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = r#"
+capacity:
+  autoscaler:
+    spec:
+      scaleTargetRef: {apiVersion: apps/v1, kind: StatefulSet, name: my-engine}
+      minReplicas: 2
+      maxReplicas: 6
+      metrics:
+        - {type: ContainerResource, containerResource: {name: cpu, container: main, target: {type: Utilization, averageUtilization: 55}}}
+        - {type: Resource, resource: {name: memory, target: {type: AverageValue, averageValue: 3Gi}}}
+        - {type: External, external: {metric: {name: queue}, target: {type: Value, value: "30"}}}
+      behavior:
+        scaleDown: {stabilizationWindowSeconds: 900, policies: [{type: Percent, value: 10, periodSeconds: 60}]}
+"#;
+    let object = |arguments: &[&str]| -> (Value, String) {
+        let out = export(dir.path(), config, arguments);
+        let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+        (serde_saphyr::from_str(&String::from_utf8_lossy(&out.stdout)).unwrap(), stderr)
+    };
+    let (hpa, stderr) = object(&["hpa"]);
+    assert_eq!(
+        hpa["spec"]["scaleTargetRef"],
+        json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "my-engine"})
+    );
+    let down = &hpa["spec"]["behavior"]["scaleDown"];
+    assert_eq!(down["stabilizationWindowSeconds"], 900, "{down}");
+    assert_eq!(down["policies"], json!([{"type": "Percent", "value": 10, "periodSeconds": 60}]));
+    let of = |at: usize| &hpa["spec"]["metrics"][at]["containerResource"];
+    assert_eq!((&of(0)["container"], &of(0)["target"]["averageUtilization"]), (&json!("main"), &json!(55)));
+    assert_eq!(of(1)["target"], json!({"type": "AverageValue", "averageValue": "3221225472"}));
+    assert!(stderr.contains("external metric queue"), "{stderr}");
+    let (keda, _) = object(&["keda"]);
+    assert_eq!(keda["spec"]["triggers"][1]["metricType"], "AverageValue");
+    assert_eq!(keda["spec"]["triggers"][1]["metadata"], json!({"value": "3221225472", "containerName": "main"}));
+    // Flags win.
+    let (flags, _) = object(&["hpa", "--target-name", "other", "--memory", "75", "--container", "c"]);
+    assert_eq!(flags["spec"]["scaleTargetRef"]["name"], "other");
+    assert_eq!(flags["spec"]["metrics"][1]["containerResource"]["target"]["averageUtilization"], 75);
+    assert_eq!(flags["spec"]["metrics"][0]["containerResource"]["container"], "c");
 }

@@ -10,6 +10,10 @@ use crate::model::Problem;
 pub struct ActorHost {
     /// Name of the runner pool.
     pub pool: String,
+    /// Rivet's namespace, as the label `rivet_namespace` of the pool's series has it: its id where the engine's own metrics
+    /// tell of the pool, else its name. Without it the entry stands for each pool of that name that has no entry of its own.
+    #[serde(default)]
+    pub rivet_namespace: Option<String>,
     /// Requests the platform takes: `100/s`, `6000/m`, or a bare number a second.
     #[serde(default)]
     pub rate_limit: Option<Rate>,
@@ -25,6 +29,18 @@ pub struct ActorHost {
     /// Actors the platform runs at once.
     #[serde(default)]
     pub concurrency: Option<u64>,
+}
+
+/// The entry for a pool: that of its namespace, else the one for every namespace. A pool whose namespace nobody tells has
+/// the only entry of its name, and none where there are several: which of them is meant is unknown.
+pub(super) fn host_of<'a>(hosts: &'a [ActorHost], pool: &str, rivet_namespace: Option<&str>) -> Option<&'a ActorHost> {
+    let named = || hosts.iter().filter(move |host| host.pool == pool);
+    let of = |namespace: Option<&str>| named().find(|host| host.rivet_namespace.as_deref() == namespace);
+    let only = || match (rivet_namespace, named().count()) {
+        (None, 1) => named().next(),
+        _ => None,
+    };
+    rivet_namespace.and_then(|namespace| of(Some(namespace))).or_else(|| of(None)).or_else(only)
 }
 
 /// What a platform's rate limit counts by.
@@ -109,8 +125,14 @@ pub(super) fn validate(hosts: &[ActorHost], at: &str, problems: &mut Vec<Problem
         if host.pool.is_empty() {
             problems.push(Problem::new(key("pool"), "must name a pool, got an empty text"));
         }
-        if hosts[..i].iter().any(|other| other.pool == host.pool) {
-            problems.push(Problem::new(key("pool"), format!("must be unique, got `{}` a second time", host.pool)));
+        if host.rivet_namespace.as_deref() == Some("") {
+            problems.push(Problem::new(key("rivet_namespace"), "must name a namespace, got an empty text"));
+        }
+        let is_same = |other: &ActorHost| (&other.pool, &other.rivet_namespace) == (&host.pool, &host.rivet_namespace);
+        if hosts[..i].iter().any(is_same) {
+            let of = host.rivet_namespace.as_deref().map_or(String::new(), |name| format!(" of namespace `{name}`"));
+            let rule = format!("must be unique for each `rivet_namespace`, got `{}`{of} a second time", host.pool);
+            problems.push(Problem::new(key("pool"), rule));
         }
         if host.per == RateScope::Instance && host.rate_limit.is_some() && host.max_instances.is_none() {
             problems.push(Problem::new(key("max_instances"), "must be given where `per` is `instance`"));
@@ -139,6 +161,29 @@ mod tests {
         assert_eq!(host("{pool: a, rate_limit: 600/m, egress_ips: 3}").allowed_rate(), Some(30.0));
         assert_eq!(host("{pool: a, rate_limit: 5, per: instance, max_instances: 4}").allowed_rate(), Some(20.0));
         assert_eq!(host("{pool: a, per: pool}").allowed_rate(), None);
+    }
+
+    #[test]
+    fn an_entry_may_be_narrowed_to_a_namespace_and_stands_once_for_each() {
+        let hosts = |text: &str| serde_saphyr::from_str::<Vec<ActorHost>>(text).unwrap();
+        let both = hosts("[{pool: a, concurrency: 1}, {pool: a, rivet_namespace: n1, concurrency: 2}]");
+        let found = |namespace| host_of(&both, "a", namespace).and_then(|host| host.concurrency);
+        assert_eq!((found(Some("n1")), found(Some("n2")), found(None)), (Some(2), Some(1), Some(1)));
+        let narrow =
+            hosts("[{pool: a, rivet_namespace: n1}, {pool: a, rivet_namespace: n2}, {pool: b, rivet_namespace: n1}]");
+        assert!(host_of(&narrow, "a", None).is_none(), "which of two is meant nobody knows");
+        assert!(host_of(&narrow, "a", Some("n3")).is_none());
+        assert!(host_of(&narrow, "b", None).is_some());
+        let problems = |text: &str| {
+            let mut problems = Vec::new();
+            validate(&hosts(text), "capacity.actor_hosts", &mut problems);
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(problems("[{pool: a}, {pool: a, rivet_namespace: n1}, {pool: a, rivet_namespace: n2}]"), [""; 0]);
+        let twice = problems("[{pool: a, rivet_namespace: n1}, {pool: a, rivet_namespace: n1}]");
+        assert!(twice.len() == 1 && twice[0].contains("`a` of namespace `n1`"), "{twice:?}");
+        assert_eq!(problems("[{pool: a}, {pool: a}]").len(), 1);
+        assert_eq!(problems("[{pool: a, rivet_namespace: ''}]").len(), 1);
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub use postgres::PostgresConfig;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// One entry a pool; a pool without an entry has unknown limits.
+    /// One entry a pool, or a pool and Rivet namespace; a pool without an entry has unknown limits.
     pub actor_hosts: Vec<ActorHost>,
     pub autoscaler: AutoscalerConfig,
     pub postgres: PostgresConfig,
@@ -27,6 +27,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// What is told of the platform behind a pool, whose Rivet namespace may not be known.
+    pub fn actor_host(&self, pool: &str, rivet_namespace: Option<&str>) -> Option<&ActorHost> {
+        host::host_of(&self.actor_hosts, pool, rivet_namespace)
+    }
+
     /// Reports what contradicts itself or cannot be.
     pub fn validate(&self, at: &str, problems: &mut Vec<Problem>) {
         host::validate(&self.actor_hosts, &format!("{at}.actor_hosts"), problems);

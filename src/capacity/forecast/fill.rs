@@ -79,8 +79,6 @@ impl Line {
         let of_part = |part: &[f64]| median(&mut part.to_vec());
         let parts: Vec<f64> = slopes.chunks(half.div_ceil(PARTS)).filter_map(of_part).collect();
         let (low, high) = parts.iter().fold((likely, likely), |(l, m), s| (l.min(*s), m.max(*s)));
-        // Four parts do not show all there is: set by the back-tests.
-        let (least, most) = (likely - WIDER * (likely - low), likely + WIDER * (high - likely));
         let end = (segment.len() - 1) as f64;
         let mut levels: Vec<f64> = known.iter().map(|(x, y)| y + likely * (end - x)).collect();
         let Some(noise) = spread(&levels) else { return Err(NoLine::TooShort) };
@@ -89,7 +87,10 @@ impl Line {
         if low <= 0.0 || rise < RISE_OVER_NOISE * noise {
             return Err(NoLine::NotRising);
         }
-        let least = least.max(likely / SLOWER_MAX);
+        // Four parts do not show all there is, and values that lie off can turn the line: set by the back-tests.
+        let turn = 2.0 * noise / known.len() as f64;
+        let (below, above) = ((WIDER * (likely - low)).max(turn), (WIDER * (high - likely)).max(turn));
+        let (least, most) = ((likely - below).max(likely / SLOWER_MAX), likely + above);
         Ok(Self { slopes: [least, likely, most], level, noise, length: segment.len(), beginnings, highest })
     }
 

@@ -78,6 +78,22 @@ impl Grid {
         Self { start: self.start, slots: self.slots.iter().map(|v| v.map(|v| v * factor)).collect() }
     }
 
+    /// Both in one: where both know a slot, the higher value counts.
+    pub fn and(&self, other: &Self) -> Self {
+        if self.slots.is_empty() || other.slots.is_empty() {
+            return if self.slots.is_empty() { other.clone() } else { self.clone() };
+        }
+        let (start, end) = (self.start.min(other.start), self.end().max(other.end()));
+        let mut slots = vec![None; (end.since(start) / SLOT_MS) as usize];
+        for grid in [self, other] {
+            let from = (grid.start.since(start) / SLOT_MS) as usize;
+            for (slot, value) in slots[from..].iter_mut().zip(&grid.slots) {
+                *slot = (*slot).into_iter().chain(*value).reduce(f64::max);
+            }
+        }
+        Self { start, slots }
+    }
+
     pub(super) fn slots(&self) -> &[Option<f64>] {
         &self.slots
     }
@@ -124,6 +140,9 @@ mod tests {
         assert_eq!((grid.end(), grid.peak(2)), (TimestampMs(3_000_000), Some(7.0)));
         assert_eq!(grid.smoothed(), [Some(3.0), Some(3.0), Some(2.0), Some(7.0), Some(7.0)]);
         assert!(Grid::of(&[]).is_empty());
+        let later = Grid::of(&[sample(41, 9.0), sample(62, 1.0)]);
+        assert_eq!(grid.and(&later).slots(), [Some(4.0), Some(2.0), None, None, Some(9.0), None, Some(1.0)]);
+        assert_eq!((later.and(&grid), grid.and(&Grid::default())), (grid.and(&later), grid.clone()));
     }
 
     #[test]

@@ -15,8 +15,16 @@ const COVERAGE_MIN: f64 = 0.6;
 const PART: usize = DAY / 4;
 /// Standard errors of growth between likely and least; set by the back-tests, in which growth itself is not constant.
 const Z: f64 = 2.5;
+/// Share by which levels are off after a day because of deployments that no history shows; it grows with the root of the
+/// days. Set by the back-tests, in which one comes every twelve days and changes the level by 5 to 20 %.
+const CHANGE: f64 = 0.045;
 /// A change of level against last week that is smaller than this share is no step.
 const STEP_MIN: f64 = 0.06;
+/// A quarter of the last day that lies further from the others than this share, or than so much of the noise, may be a
+/// step that has only begun; so may a change against last week of so many standard errors. Set by the back-tests.
+const UNSETTLED_MIN: f64 = 0.05;
+const UNSETTLED_NOISES: f64 = 0.8;
+const UNSETTLED_ERRORS: f64 = 2.0;
 
 /// How a load goes on, as far as its history tells.
 #[derive(Clone, Debug)]
@@ -31,6 +39,8 @@ pub struct Pattern {
     noise: f64,
     has_week: bool,
     has_step: bool,
+    /// Whether the last day is like the week before in all its parts.
+    is_settled: bool,
 }
 
 /// Why there is no pattern.
@@ -60,10 +70,14 @@ impl Pattern {
         let mut noise = spread(&ratios.into_iter().flatten().collect::<Vec<_>>()).unwrap_or(0.0) / f64::sqrt(2.0);
         let has_week = history.len() >= WEEK + DAY;
         let mut step = None;
+        let mut is_settled = true;
         if has_week {
             let weekly = parts(&log_ratios(&smooth[smooth.len() - WEEK - DAY..], WEEK));
             if let Some((week, week_error)) = estimate(&weekly) {
                 let net = week - 7.0 * growth;
+                let off = UNSETTLED_MIN.max(UNSETTLED_NOISES * noise);
+                is_settled = weekly.iter().all(|part| (part - week).abs() <= off)
+                    && net.abs() <= STEP_MIN.max(UNSETTLED_ERRORS * 7.0 * error);
                 match net.abs() > STEP_MIN.max(3.0 * 7.0 * error) {
                     true => step = Some((step_at(&smooth, net, growth), net)),
                     // Both tell the same, and over a week the noise is a seventh.
@@ -87,7 +101,7 @@ impl Pattern {
         }
         let share = |log: f64| log.exp_m1();
         let growth = [share(growth - Z * error), share(growth), share(growth + Z * error)];
-        Ok(Self { end: history.end(), period, growth, noise, has_week, has_step: step.is_some() })
+        Ok(Self { end: history.end(), period, growth, noise, has_week, has_step: step.is_some(), is_settled })
     }
 
     /// Growth a day as a share of today's level: least, likely, most.
@@ -105,6 +119,11 @@ impl Pattern {
         self.has_step
     }
 
+    /// Whether nothing hints at a change of level that has only begun.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
     /// The value expected at `t`, after the history's end, by likely growth.
     pub fn at(&self, t: TimestampMs) -> f64 {
         let ahead = (t.since(self.end) / SLOT_MS).max(0) as usize;
@@ -118,8 +137,11 @@ impl Pattern {
 
     /// Slots until the limit within `horizon` slots: at the latest, likely, at the earliest.
     pub fn slots_to(&self, limit: f64, horizon: usize) -> [Option<usize>; 3] {
-        let levels = [1.0 + self.noise, 1.0, 1.0 - self.noise];
-        std::array::from_fn(|n| (0..horizon).find(|ahead| self.value(*ahead, self.growth[n]) >= limit * levels[n]))
+        let side = [1.0, 0.0, -1.0];
+        let off = |ahead: usize| self.noise + CHANGE * ((ahead as f64 + 1.0) / DAY as f64).sqrt();
+        let is_there =
+            |n: usize, ahead: usize| self.value(ahead, self.growth[n]) >= limit * (1.0 + side[n] * off(ahead));
+        std::array::from_fn(|n| (0..horizon).find(|ahead| is_there(n, *ahead)))
     }
 }
 

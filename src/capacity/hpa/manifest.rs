@@ -7,7 +7,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::spec::{Behavior, HpaSpec, MetricSpec, Policy, PolicyKind, Resource, ScalingRules, Select, Source, Target};
+use super::spec::{
+    Behavior, HpaSpec, MetricSpec, Policy, PolicyKind, Resource, ScaleTarget, ScalingRules, Select, Source, Target,
+};
 use crate::model::milli_quantity as milli;
 
 /// Why an object is no autoscaler that Kubernetes would take.
@@ -54,6 +56,15 @@ struct RawSpec {
     #[serde(default)]
     metrics: Vec<RawMetric>,
     behavior: Option<RawBehavior>,
+    scale_target_ref: Option<RawTargetRef>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawTargetRef {
+    api_version: Option<String>,
+    kind: String,
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -163,7 +174,12 @@ impl RawSpec {
                 scale_down: rules(raw.scale_down, ScalingRules::down(), "behavior.scaleDown")?,
             }),
         };
-        Ok(HpaSpec { min_replicas, max_replicas: self.max_replicas, metrics, behavior })
+        let target = self.scale_target_ref.map(|raw| ScaleTarget {
+            api_version: raw.api_version.unwrap_or_else(|| "apps/v1".to_owned()),
+            kind: raw.kind,
+            name: raw.name,
+        });
+        Ok(HpaSpec { min_replicas, max_replicas: self.max_replicas, metrics, behavior, target })
     }
 }
 

@@ -10,11 +10,13 @@ mod pods;
 mod rates;
 mod spec;
 mod twin;
+mod written;
 
 pub use manifest::SpecError;
 pub use pods::{Condition, Container, Inputs, Phase, Pod, PodReading, Proposal, Reading, Requests, Status};
 pub use spec::{
-    Behavior, Controller, HpaSpec, MAX_UNKNOWN, MetricSpec, Policy, PolicyKind, Resource, ScalingRules, Select, Source,
-    Target,
+    Behavior, Controller, HpaSpec, MAX_UNKNOWN, MetricSpec, Policy, PolicyKind, Resource, ScaleTarget, ScalingRules,
+    Select, Source, Target,
 };
 pub use twin::{Reason, Recommendation, Twin};
+pub use written::quantity;

@@ -11,6 +11,17 @@ pub struct HpaSpec {
     pub metrics: Vec<MetricSpec>,
     /// `None` has the older rules: twice the replicas or 4 at once, five minutes of patience on the way down.
     pub behavior: Option<Behavior>,
+    /// `scaleTargetRef`, which the algorithm does not need and an exported object does.
+    pub target: Option<ScaleTarget>,
+}
+
+/// What an autoscaler scales.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScaleTarget {
+    /// `apps/v1` where the object names none.
+    pub api_version: String,
+    pub kind: String,
+    pub name: String,
 }
 
 /// More replicas than anybody runs, for a maximum that nobody stated.
@@ -19,7 +30,7 @@ pub const MAX_UNKNOWN: i32 = 10_000;
 impl HpaSpec {
     /// An object without metrics, with a minimum of 1 and a maximum that nobody stated.
     pub fn unbounded() -> Self {
-        Self { min_replicas: 1, max_replicas: MAX_UNKNOWN, metrics: Vec::new(), behavior: None }
+        Self { min_replicas: 1, max_replicas: MAX_UNKNOWN, metrics: Vec::new(), behavior: None, target: None }
     }
 }
 

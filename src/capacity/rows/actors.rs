@@ -3,20 +3,30 @@
 //! Demand is what users want, creates and wakes; load is what the engine sends for it, retries included. A limit a little too
 //! small makes a storm of retries that keeps it full, so that only demand says how large it has to be.
 
+use std::collections::BTreeSet;
+
 use super::{Known, fullest};
 use crate::capacity::config::{ActorHost, RateScope};
 use crate::capacity::kind::Kind;
+use crate::capacity::pools::Pool;
 use crate::capacity::report::{LimitSource, Row, measured, measured_or_configured};
-use crate::capacity::world::{Installation, Pool, World};
+use crate::capacity::world::{Installation, World};
 use crate::model::Labels;
 use crate::rivet::limits;
 
 pub(super) fn rows(known: Known<'_>, out: &mut Vec<Row>) {
     let mut of_kind: [Vec<Row>; 4] = Default::default();
-    for pool in pools(known) {
-        let host = known.config.actor_hosts.iter().find(|host| host.pool == pool.name);
-        rates(known.world, &pool, host, &mut of_kind);
-        concurrency(known.world, &pool, host, &mut of_kind);
+    let pools = pools(known);
+    let tenants: BTreeSet<_> = pools.iter().filter_map(Pool::tenant).collect();
+    for pool in &pools {
+        let host = known.config.actor_host(&pool.name, pool.tenant());
+        // With one tenant the name says it all.
+        let subject = match pool.tenant() {
+            Some(tenant) if tenants.len() > 1 => format!("{tenant}/{}", pool.name),
+            _ => pool.name.clone(),
+        };
+        rates(known.world, pool, &subject, host, &mut of_kind);
+        concurrency(known.world, pool, &subject, host, &mut of_kind);
     }
     out.extend(of_kind.into_iter().flat_map(fullest));
     for installation in &known.world.installations {
@@ -28,21 +38,24 @@ pub(super) fn rows(known: Known<'_>, out: &mut Vec<Row>) {
 fn pools(known: Known<'_>) -> Vec<Pool> {
     let mut pools = known.world.pools.clone();
     for host in &known.config.actor_hosts {
-        if pools.iter().all(|pool| pool.name != host.pool) {
+        let told = host.rivet_namespace.as_deref();
+        // A pool whose namespace nobody tells may be the one that is meant.
+        let is_seen = |pool: &Pool| pool.tenant().is_none() || told.is_none() || pool.tenant() == told;
+        if !pools.iter().any(|pool| pool.name == host.pool && is_seen(pool)) {
             // It belongs to the only installation, where there is only one.
             let installation = match known.world.installations.as_slice() {
                 [only] => only.labels.clone(),
                 _ => Labels::empty(),
             };
             let mut labels = installation.builder();
-            labels.set("pool_name", host.pool.as_str());
+            labels.set("pool_name", host.pool.as_str()).set("rivet_namespace", told.unwrap_or_default());
             pools.push(Pool { labels: labels.build(), name: host.pool.clone(), ..Pool::default() });
         }
     }
     pools
 }
 
-/// Pools of the same installation.
+/// Pools of the same installation, of whichever tenant.
 fn siblings<'a>(world: &'a World, pool: &Pool) -> Vec<&'a Pool> {
     let at = |name: &str| pool.labels.get(name);
     let same = |other: &&Pool| ["cluster", "namespace", "job"].iter().all(|name| other.labels.get(name) == at(name));
@@ -61,7 +74,7 @@ fn share(world: &World, pool: &Pool) -> (Option<f64>, bool) {
     (pool.load.filter(|_| all > 0.0).map(|load| load / all), true)
 }
 
-fn rates(world: &World, pool: &Pool, host: Option<&ActorHost>, out: &mut [Vec<Row>; 4]) {
+fn rates(world: &World, pool: &Pool, subject: &str, host: Option<&ActorHost>, out: &mut [Vec<Row>; 4]) {
     let limit = measured_or_configured(pool.rate_limit, host.and_then(ActorHost::allowed_rate));
     let installation = installation_of(world, pool);
     let (share, is_guess) = share(world, pool);
@@ -83,7 +96,7 @@ fn rates(world: &World, pool: &Pool, host: Option<&ActorHost>, out: &mut [Vec<Ro
         notes.push("apportioned by start requests".to_owned());
     }
     let row = |kind: Kind, what: &str, used: Option<f64>, peak: Option<f64>| {
-        Row::new(kind, what, "per second", &pool.labels, &pool.name, used, limit).with_minute_peak(peak)
+        Row::new(kind, what, "per second", &pool.labels, subject, used, limit).with_minute_peak(peak)
     };
     let demand = part(installation.and_then(|i| i.demand));
     let peak = part(installation.and_then(|i| i.demand_peak));
@@ -101,12 +114,12 @@ fn installation_of<'a>(world: &'a World, pool: &Pool) -> Option<&'a Installation
     })
 }
 
-fn concurrency(world: &World, pool: &Pool, host: Option<&ActorHost>, out: &mut [Vec<Row>; 4]) {
+fn concurrency(world: &World, pool: &Pool, subject: &str, host: Option<&ActorHost>, out: &mut [Vec<Row>; 4]) {
     // An installation counts running actors over all its pools; with one pool that is its own.
     let alone = siblings(world, pool).len() <= 1;
     let of_installation = || installation_of(world, pool).and_then(|i| i.running_actors).filter(|_| alone);
     let used = pool.running.or_else(of_installation);
-    let row = |kind: Kind, what: &str, limit| Row::new(kind, what, "actors", &pool.labels, &pool.name, used, limit);
+    let row = |kind: Kind, what: &str, limit| Row::new(kind, what, "actors", &pool.labels, subject, used, limit);
     let engine = row(Kind::PoolConcurrency, "running actors", measured(pool.max_concurrent));
     let note = if pool.max_concurrent.is_none() {
         "`max_concurrent_actors` is not seen (serverless pools have it)"

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::capacity::hpa::{HpaSpec, Resource, Source, Target};
+use crate::capacity::hpa::{HpaSpec, Resource, ScaleTarget, Source, Target, quantity};
 use crate::cli::CliError;
 use crate::config::{Backend, Config};
-use crate::export::autoscaler::{self, AutoscalerSettings, ScalerSettings};
+use crate::export::autoscaler::{self, AutoscalerSettings, ResourceTarget, ScalerSettings};
 use crate::rivet::limits;
 
 /// Arguments of `capacity export`.
@@ -28,13 +28,13 @@ enum Format {
         #[command(flatten)]
         object: ObjectArgs,
         /// Where KEDA reaches the agent's external scaler, as `host:port`.
-        #[arg(long, default_value = "rivetwatch:6442")]
+        #[arg(long, default_value = "rivetwatch:6442", value_parser = host_port)]
         scaler_address: String,
         /// Variable of the engine's container that holds the scaler's token.
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = variable)]
         scaler_token_env: Option<String>,
         /// TriggerAuthentication with the certificates for the scaler.
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = object_name)]
         scaler_authentication: Option<String>,
     },
 }
@@ -46,20 +46,20 @@ struct ObjectArgs {
     #[arg(short, long, env = "RIVETWATCH_CONFIG")]
     config: Option<PathBuf>,
     /// Name of the object.
-    #[arg(long, default_value = "rivet-engine")]
+    #[arg(long, default_value = "rivet-engine", value_parser = object_name)]
     name: String,
     /// Its namespace; not written where not given.
-    #[arg(long)]
+    #[arg(long, value_parser = label_name)]
     namespace: Option<String>,
-    /// Kind of what is scaled.
-    #[arg(long, default_value = "Deployment", value_parser = ["Deployment", "StatefulSet"])]
-    target_kind: String,
-    /// Name of what is scaled.
-    #[arg(long, default_value = "rivet-engine")]
-    target_name: String,
-    /// The engine's container in its pod.
-    #[arg(long, default_value = "rivet-engine")]
-    container: String,
+    /// Kind of what is scaled; that of the configured `scaleTargetRef`, else Deployment.
+    #[arg(long, value_parser = ["Deployment", "StatefulSet"])]
+    target_kind: Option<String>,
+    /// Name of what is scaled; that of the configured `scaleTargetRef`, else rivet-engine.
+    #[arg(long, value_parser = object_name)]
+    target_name: Option<String>,
+    /// The engine's container in its pod; the one that a configured metric counts, else rivet-engine.
+    #[arg(long, value_parser = label_name)]
+    container: Option<String>,
     /// `minReplicas`; the configured one, else 2.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     min: Option<u32>,
@@ -115,16 +115,33 @@ impl ObjectArgs {
                 f64::from(max) * config.capacity.postgres.per_engine(false)
             );
         }
+        for metric in spec.map_or(&[][..], |spec| &spec.metrics) {
+            if !matches!(metric.source, Source::Resource { .. }) {
+                eprintln!("warning: the configured {} is not written: its object is not known whole", metric.name());
+            }
+        }
+        let resource = |percent: Option<u32>, resource: Resource| {
+            percent.map_or_else(|| target(&config, resource), ResourceTarget::Utilization)
+        };
+        let default = || "rivet-engine".to_owned();
+        let scaled = spec.and_then(|spec| spec.target.clone()).unwrap_or_else(|| ScaleTarget {
+            api_version: "apps/v1".to_owned(),
+            kind: "Deployment".to_owned(),
+            name: default(),
+        });
         Ok(AutoscalerSettings {
             name: self.name,
             namespace: self.namespace,
-            target_kind: self.target_kind,
-            target_name: self.target_name,
-            container: self.container,
+            // Both kinds that can be asked for are Kubernetes' own.
+            target_api_version: if self.target_kind.is_some() { "apps/v1".to_owned() } else { scaled.api_version },
+            target_kind: self.target_kind.unwrap_or(scaled.kind),
+            target_name: self.target_name.unwrap_or(scaled.name),
+            container: self.container.or_else(|| spec.and_then(container)).unwrap_or_else(default),
             min_replicas: min,
             max_replicas: max,
-            cpu_percent: self.cpu.unwrap_or_else(|| percent(&config, Resource::Cpu)),
-            memory_percent: self.memory.unwrap_or_else(|| percent(&config, Resource::Memory)),
+            cpu: resource(self.cpu, Resource::Cpu),
+            memory: resource(self.memory, Resource::Memory),
+            behavior: spec.and_then(|spec| spec.behavior.as_ref()).map(|behavior| behavior.to_manifest()),
         })
     }
 }
@@ -135,13 +152,23 @@ fn carried(config: &Config) -> Option<u32> {
     config.capacity.postgres.engines().filter(|engines| !is_other && *engines > 0)
 }
 
+/// The container that the configured metrics count, if any counts one.
+fn container(spec: &HpaSpec) -> Option<String> {
+    spec.metrics.iter().find_map(|metric| match &metric.source {
+        Source::Resource { container, .. } => container.clone(),
+        _ => None,
+    })
+}
+
 /// The configured target, else the threshold, else the production checklist's.
-fn percent(config: &Config, resource: Resource) -> u32 {
+fn target(config: &Config, resource: Resource) -> ResourceTarget {
     let of_spec = |spec: &HpaSpec| {
         spec.metrics.iter().find_map(|metric| match (&metric.source, metric.target) {
-            (Source::Resource { resource: r, .. }, Target::Utilization(percent)) if *r == resource => {
-                Some(percent.unsigned_abs())
-            }
+            (Source::Resource { resource: r, .. }, target) if *r == resource => match target {
+                Target::Utilization(percent) => Some(ResourceTarget::Utilization(percent.unsigned_abs())),
+                Target::AverageValue(milli) => Some(ResourceTarget::AverageValue(quantity(milli))),
+                Target::Value(_) => None,
+            },
             _ => None,
         })
     };
@@ -150,6 +177,49 @@ fn percent(config: &Config, resource: Resource) -> u32 {
         Resource::Memory => ("memory_utilization", limits::MEMORY_UTILIZATION_TARGET),
     };
     let threshold = config.thresholds.get(signal).and_then(|by| by.get("warning")).copied();
-    let of_threshold = || (threshold.unwrap_or(default) * 100.0).round() as u32;
+    let of_threshold = || ResourceTarget::Utilization((threshold.unwrap_or(default) * 100.0).round() as u32);
     config.capacity.autoscaler.spec.as_ref().and_then(of_spec).unwrap_or_else(of_threshold)
+}
+
+/// One part of a DNS name (RFC 1123), which names of namespaces and containers are.
+fn label_name(text: &str) -> Result<String, String> {
+    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let is_label = !text.starts_with('-') && !text.ends_with('-') && text.chars().all(is_inner);
+    match text.len() {
+        1..=63 if is_label => Ok(text.to_owned()),
+        _ => Err("must be 1 to 63 lower case letters, digits and `-`, and begin and end without `-`".to_owned()),
+    }
+}
+
+/// A DNS name, which names of objects are.
+fn object_name(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=253 if text.split('.').all(|part| label_name(part).is_ok()) => Ok(text.to_owned()),
+        _ => Err("must be lower case letters, digits, `-` and `.`, as Kubernetes names objects".to_owned()),
+    }
+}
+
+/// The name of an environment variable.
+fn variable(text: &str) -> Result<String, String> {
+    let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    match text.chars().next() {
+        Some(first) if !first.is_ascii_digit() && text.chars().all(is_inner) => Ok(text.to_owned()),
+        _ => Err("must be the name of a variable, such as SCALER_TOKEN".to_owned()),
+    }
+}
+
+/// `host:port`: a DNS name or an address, IPv6 in brackets.
+fn host_port(text: &str) -> Result<String, String> {
+    let is_address = |(host, port): &(&str, &str)| {
+        let ipv6 = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let is_host = match ipv6 {
+            Some(ipv6) => ipv6.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => object_name(host).is_ok(),
+        };
+        is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    match text.rsplit_once(':').filter(is_address) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("must be `host:port`, such as rivetwatch.monitoring:6442".to_owned()),
+    }
 }

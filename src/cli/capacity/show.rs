@@ -48,23 +48,35 @@ pub fn tables(report: &Value) {
 }
 
 fn head(report: &Value) {
-    match report["binding"].as_object() {
-        Some(binding) => println!(
-            "Nearest limit: {} of {}, {} left now, {} at the day's peak",
-            text(&binding["resource"]),
-            text(&binding["subject"]),
-            percent(&binding["headroom_ratio"]),
-            percent(&binding["headroom_at_peak_ratio"])
-        ),
-        None => println!("Nearest limit: none is known"),
+    let is_blind = report["engines"].as_u64() == Some(0);
+    if is_blind {
+        println!(
+            "No engine reports to this agent: none of its targets is an engine that answers, and no engine's OTLP arrives.\n\
+             `/api/v1/targets` says what is scraped, and `rivetwatch check` what arrives."
+        );
     }
+    println!("{}", nearest("Nearest limit", report));
     match (report["history_since"].as_i64(), report["at"].as_i64()) {
         (Some(since), Some(at)) => println!(
             "History: {} (since {}); outlooks of loads need 8 days of it\n",
             human_seconds((at - since) as f64 / 1000.0),
             crate::model::TimestampMs(since).to_rfc3339()
         ),
+        _ if is_blind => println!("History: none\n"),
         _ => println!("History: none yet; the first figures are recorded within two minutes\n"),
+    }
+}
+
+fn nearest(what: &str, report: &Value) -> String {
+    match report["binding"].as_object() {
+        Some(binding) => format!(
+            "{what}: {} of {}, {} left now, {} at the day's peak",
+            text(&binding["resource"]),
+            text(&binding["subject"]),
+            percent(&binding["headroom_ratio"]),
+            percent(&binding["headroom_at_peak_ratio"])
+        ),
+        None => format!("{what}: none is known"),
     }
 }
 
@@ -129,8 +141,12 @@ fn autoscalers(report: &Value) {
             notes.insert(0, format!("the maximum binds in {}", human_seconds(seconds)));
         }
         let bounds = format!("{} to {}", row["min_replicas"], whole(&row["max_replicas"]));
-        let cells = [&row["replicas"], &row["wanted_replicas"], &row["peak_replicas"]].map(whole);
-        let [now, wanted, peak] = cells;
+        let [now, wanted] = [&row["replicas"], &row["wanted_replicas"]].map(whole);
+        // What the peak asks for has no bound; `1 of 5` is told where only one may be.
+        let peak = match (row["peak_replicas"].as_u64(), row["max_replicas"].as_u64()) {
+            (Some(peak), Some(max)) if peak > max => format!("{max} of {peak}"),
+            _ => whole(&row["peak_replicas"]),
+        };
         let kubernetes = row["kubernetes_replicas"].as_u64().map_or_else(|| "-".to_owned(), |n| n.to_string());
         let (one, six, day) = (ahead(row, 1), ahead(row, 6), ahead(row, 24));
         let (subject, source) = (text(&row["subject"]), text(&row["source"]));
@@ -193,6 +209,7 @@ fn what_if(now: &Value, then: &Value) {
     let empty = Vec::new();
     let assumed: Vec<String> = then["assumed"].as_array().unwrap_or(&empty).iter().map(text).collect();
     println!("\nWhat if: {}", assumed.join("; "));
+    println!("{}", nearest("Nearest limit then", then));
     let now_rows = now["rows"].as_array().unwrap_or(&empty);
     let before = |row: &Value| {
         let same = |other: &&Value| other["kind"] == row["kind"] && other["subject"] == row["subject"];

@@ -121,7 +121,7 @@ fn limits() -> Row {
             )
             .query(
                 format!("sort({})", select("rivet:headroom:ratio:instance", "")),
-                "{{resource}} {{instance}} {{pool_name}}",
+                "{{resource}} {{instance}} {{rivet_namespace}} {{pool_name}}",
             )
             .steps(&left)
             .max(1.0)
@@ -135,7 +135,7 @@ fn limits() -> Row {
             )
             .query(
                 format!("sort({})", select("rivet:headroom:peak_ratio:instance", "")),
-                "{{resource}} {{instance}} {{pool_name}}",
+                "{{resource}} {{instance}} {{rivet_namespace}} {{pool_name}}",
             )
             .steps(&left)
             .max(1.0)
@@ -149,6 +149,7 @@ fn limits() -> Row {
                     ("job", "Job"),
                     ("instance", "Instance"),
                     ("pool_name", "Pool"),
+                    ("rivet_namespace", "Rivet namespace"),
                     ("confidence", "Confidence"),
                     ("Value", "Reached in"),
                 ],
@@ -164,7 +165,7 @@ fn limits() -> Row {
                 "How the outlook has moved. A line that falls by a day each day is a good forecast; one that jumps follows a change \
                  of level, such as a deployment. Below the line [RivetLimitSoon] is due.",
             )
-            .query(select("rivet:headroom:outlook_seconds:instance", ""), "{{kind}} {{instance}} {{pool_name}}")
+            .query(select("rivet:headroom:outlook_seconds:instance", ""), "{{kind}} {{instance}} {{rivet_namespace}} {{pool_name}}")
             .threshold("time_to_full", Warning)
             .no_value("Nothing rises towards its limit"),
         ],
@@ -320,8 +321,8 @@ fn actors() -> Row {
                  limit must allow is the peak with room: `rivetwatch capacity` has the arithmetic.",
             )
             .query_in(Green, format!("sum({})", select("rivet:actor_demand:rate", "")), "creates and wakes")
-            .query(select("rivet:capacity:used:max", r#"kind="actor_demand""#), "{{pool_name}}, of the minute")
-            .query(select("rivet:capacity:limit:min", r#"kind="actor_demand""#), "{{pool_name}} limit")
+            .query(select("rivet:capacity:used:max", r#"kind="actor_demand""#), "{{rivet_namespace}} {{pool_name}}, of the minute")
+            .query(select("rivet:capacity:limit:min", r#"kind="actor_demand""#), "{{rivet_namespace}} {{pool_name}} limit")
             .more("Requests", REQUESTS),
         ],
     )
