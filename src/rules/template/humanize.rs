@@ -88,12 +88,8 @@ pub fn go_duration(v: f64) -> String {
     }
     let (sign, rest) = if nanos < 0 { ("-", nanos.unsigned_abs()) } else { ("", nanos.unsigned_abs()) };
     const SECOND: u64 = 1_000_000_000;
-    let (unit, name) = match rest {
-        ..1_000 => (1, "ns"),
-        ..1_000_000 => (1_000, "\u{b5}s"),
-        ..SECOND => (1_000_000, "ms"),
-        _ => (SECOND, "s"),
-    };
+    let units = [(1, "ns"), (1_000, "\u{b5}s"), (1_000_000, "ms"), (SECOND, "s")];
+    let (unit, name) = units.into_iter().rfind(|(unit, _)| *unit <= rest).unwrap_or((1, "ns"));
     let (hours, minutes) = (rest / (3_600 * SECOND), rest / (60 * SECOND) % 60);
     let last = if unit == SECOND { rest % (60 * SECOND) } else { rest };
     let digits = unit.ilog10() as usize;
