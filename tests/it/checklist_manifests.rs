@@ -4,7 +4,7 @@ use rivetwatch::checklist::cluster::Objects;
 use rivetwatch::checklist::known::{Listed, unknown};
 use rivetwatch::checklist::probes::manifests;
 use rivetwatch::checklist::{Choice, Status, judge};
-use rivetwatch::export::autoscaler::{AutoscalerSettings, ScalerSettings, keda};
+use rivetwatch::export::autoscaler::{AutoscalerSettings, ResourceTarget, ScalerSettings, keda};
 use serde_json::{Value, json};
 
 use crate::checklist::{CONTAINER, POD, each, engine, evidence, finding, report, set, shipped, status, with};
@@ -34,13 +34,15 @@ fn the_exported_scaled_object_is_an_autoscaler() {
     let settings = AutoscalerSettings {
         name: "rivet-engine".into(),
         namespace: Some("rivet-engine".into()),
+        target_api_version: "apps/v1".into(),
         target_kind: "Deployment".into(),
         target_name: "rivet-engine".into(),
         container: "rivet-engine".into(),
         min_replicas: 2,
         max_replicas: 9,
-        cpu_percent: 70,
-        memory_percent: 85,
+        cpu: ResourceTarget::Utilization(70),
+        memory: ResourceTarget::Utilization(85),
+        behavior: None,
     };
     let scaler = ScalerSettings { address: "rivetwatch:6442".into(), token_env: None, authentication: None };
     let exported = read(&keda(&settings, &scaler));
