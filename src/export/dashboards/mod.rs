@@ -1,10 +1,11 @@
-//! The Grafana dashboards: Overview, Requests, Capacity, Internals.
+//! The Grafana dashboards: Overview, Requests, Capacity, Internals, Agent.
 //!
 //! In: nothing but code; they read the signals that the shipped rule files record.   Out: JSON files or a ConfigMap.
 //! Always: the first panel says whether the recording rules are present; every selector carries `$job` and
 //! `$instance`; the committed files under `dashboards/` are what this prints (a test holds them together).
 //! Limits: a ConfigMap must stay under 1 MiB, or the API server refuses it.
 
+mod agent;
 mod capacity;
 pub mod classic;
 mod internals;
@@ -27,6 +28,7 @@ const OVERVIEW: &str = "rivetwatch-overview";
 const REQUESTS: &str = "rivetwatch-requests";
 const CAPACITY: &str = "rivetwatch-capacity";
 const INTERNALS: &str = "rivetwatch-internals";
+const AGENT: &str = "rivetwatch-agent";
 
 /// The most a ConfigMap may hold, in bytes; etcd takes no larger request.
 const CONFIG_MAP_BYTES_MAX: usize = 1 << 20;
@@ -65,7 +67,13 @@ impl Default for ConfigMapSettings {
 
 /// All dashboards, in the order in which to read them.
 pub fn all() -> Vec<Dashboard> {
-    vec![overview::dashboard(), requests::dashboard(), capacity::dashboard(), internals::dashboard()]
+    vec![
+        overview::dashboard(),
+        requests::dashboard(),
+        capacity::dashboard(),
+        internals::dashboard(),
+        agent::dashboard(),
+    ]
 }
 
 /// File name and content of each dashboard as classic Grafana JSON, with a newline at the end.
