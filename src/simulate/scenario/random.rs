@@ -174,13 +174,8 @@ const BESIDE: [&str; 7] = [
 ];
 const BESIDE_WITHOUT_RETRIES: &str = "cpu-short";
 /// The trouble that hosts of one pool can be in, and whether starts are tried again and again.
-const OF_A_POOL: [(&str, bool); 5] = [
-    ("host-rate-limited", true),
-    ("retry-storm", true),
-    ("host-errors", true),
-    ("hosts-lost", false),
-    ("pool-in-error", false),
-];
+const OF_A_POOL: [(&str, bool); 4] =
+    [("host-rate-limited", true), ("host-errors", true), ("hosts-lost", false), ("pool-in-error", false)];
 
 /// Something else that is to happen beside `kind`; half of the times where it can.
 fn beside(chance: &mut Chance, kind: &Kind, release: &str) -> Option<&'static Kind> {
@@ -207,7 +202,7 @@ static KINDS: [Kind; 15] = [
         release: ANY,
         event: |c| format!("event: host_rate_limit, share: {}%, {}", whole(c, 85, 100), length(c)),
         page: "RivetActorHostRateLimited",
-        within: "6m",
+        within: "7m",
         is_total: false,
         may: &[],
     },
