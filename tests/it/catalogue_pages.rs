@@ -221,9 +221,9 @@ fn what_has_another_cause_still_pages() {
             &of("RivetActorHostErrors", "a"),
             "RivetRetryStorm(severity=info, instance=engine-0)",
             "RivetLoadShedding(instance=engine-0)",
-            "RivetCpuNearLimit(instance=engine-1)",
+            "RivetLoadShedding(instance=engine-1)",
         ],
-        &["RivetActorHostErrors of a", "RivetCpuNearLimit"],
+        &["RivetActorHostErrors of a", "RivetLoadShedding"],
     );
     check(
         "another installation",
