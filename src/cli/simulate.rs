@@ -364,6 +364,13 @@ fn scores_table(scores: &Scores) {
         ("detection rate", rate),
         ("median time to page", seconds(scores.median_seconds_to_page)),
         ("worst time to page", seconds(scores.worst_seconds_to_page)),
+        (
+            "pages on burn rates, most of their time taken",
+            scores.worst_burn_rate_share.map_or_else(
+                || scores.burn_rate_pages.to_string(),
+                |share| format!("{}, {:.0} %", scores.burn_rate_pages, share * 100.0),
+            ),
+        ),
         ("simulated weeks", format!("{:.2}", scores.simulated_weeks)),
         ("false pages per simulated week", format!("{:.2} ({})", scores.false_pages_per_week, scores.false_pages)),
         (

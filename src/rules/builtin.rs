@@ -10,6 +10,7 @@ const FILES: &[(&str, &str)] = &[
     ("00-thresholds.yaml", include_str!("../../alerts/00-thresholds.yaml")),
     ("10-signals.yaml", include_str!("../../alerts/10-signals.yaml")),
     ("11-slo.yaml", include_str!("../../alerts/11-slo.yaml")),
+    ("12-unexplained.yaml", include_str!("../../alerts/12-unexplained.yaml")),
     ("15-dashboard.yaml", include_str!("../../alerts/15-dashboard.yaml")),
     ("20-requests.yaml", include_str!("../../alerts/20-requests.yaml")),
     ("21-actors.yaml", include_str!("../../alerts/21-actors.yaml")),

@@ -22,6 +22,8 @@ pub struct Met {
     pub is_page: bool,
     /// Seconds after the first sign.
     pub after_seconds: f64,
+    /// Seconds after the first sign within which it had to come.
+    pub within_seconds: f64,
     pub at_seconds: f64,
 }
 
@@ -117,6 +119,7 @@ fn page(expectation: &Expectation, pages: &[PagedIncident], is_used: &mut [bool]
         alertname: page.alertname.clone(),
         is_page: true,
         after_seconds: page.at_seconds - sign,
+        within_seconds: latest - sign,
         at_seconds: page.at_seconds,
     })
 }
@@ -141,6 +144,7 @@ fn alert(expectation: &Expectation, log: &Log) -> Result<Met, String> {
         alertname: fired.alertname.clone(),
         is_page: false,
         after_seconds: fired.from_seconds - sign,
+        within_seconds: latest - sign,
         at_seconds: fired.from_seconds,
     })
 }

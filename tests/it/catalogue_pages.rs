@@ -10,12 +10,13 @@ use rivetwatch::model::TimestampMs;
 
 use crate::notify_fakes::{World, firing};
 
-/// Alerts that page, written `Name`, or `Name(label=value, …)` beside the installation's own labels.
+/// Alerts that page, of critical and warning ones, written `Name`, or `Name(label=value, …)` beside the installation's own labels.
 fn pages(alerts: &[&str]) -> BTreeSet<String> {
     let shipped = include_str!("../../alerts/inhibit_rules.yaml");
     let mut world = World::new(&format!(
-        "route: {{receiver: pager, group_by: ['...'], group_wait: 0s, group_interval: 5m, repeat_interval: 4h}}\n\
-         receivers: [{{name: pager, pagerduty_configs: [{{routing_key: k}}]}}]\n{shipped}"
+        "route: {{receiver: pager, group_by: ['...'], group_wait: 0s, group_interval: 5m, repeat_interval: 4h,\n\
+         \x20 routes: [{{receiver: nobody, matchers: ['severity=info']}}]}}\n\
+         receivers: [{{name: pager, pagerduty_configs: [{{routing_key: k}}]}}, {{name: nobody}}]\n{shipped}"
     ));
     let start = TimestampMs(1_795_419_468_000);
     let alert = |text: &&str| {
@@ -60,28 +61,27 @@ fn an_incident_pages_once_under_the_name_of_its_cause() {
                 &of(cause),
                 &of("RivetActorsCrashLooping"),
                 &of("RivetActorHostSilent"),
-                "RivetRequestErrors",
-                "RivetRequestLatency(instance=engine-0)",
-                "RivetActorsNotAllocated",
+                &of("RivetActorHostFlapping"),
                 "RivetActorsLost(severity=warning)",
                 "RivetActorWakeErrors(severity=warning, instance=engine-0)",
-                "RivetErrorBudgetBurn(long=1h, short=5m)",
-                "RivetErrorBudgetBurn(long=6h, short=30m)",
-                "RivetLatencyBudgetBurn(long=1h, short=5m)",
+                "RivetErrorBudgetBurn(long=1d, short=2h, severity=warning)",
+                "RivetRetryStorm(severity=info, instance=engine-0)",
                 "RivetLoadShedding(instance=engine-0)",
+                "RivetCpuNearLimit(instance=engine-0)",
+                "RivetRequestLatency(instance=engine-0)",
                 "RivetRuntimeBusy(severity=warning, instance=engine-0)",
             ],
             &[&format!("{cause} of workers")],
         );
     }
     check(
+        "the hosts of a pool are gone",
+        &[&of("RivetActorHostLost"), "RivetActorsNotAllocated"],
+        &["RivetActorHostLost of workers"],
+    );
+    check(
         "a pool in error that only the refused calls tell of",
-        &[
-            "RivetPoolInError",
-            &of("RivetActorHostLost"),
-            &of("RivetActorsCrashLooping"),
-            "RivetErrorBudgetBurn(long=1h)",
-        ],
+        &["RivetPoolInError", &of("RivetActorHostLost"), &of("RivetActorsCrashLooping")],
         &["RivetPoolInError"],
     );
     check(
@@ -89,8 +89,8 @@ fn an_incident_pages_once_under_the_name_of_its_cause() {
         &[
             &of("RivetPoolConcurrencyHigh"),
             "RivetActorsNotAllocated",
-            "RivetRequestErrors",
-            "RivetErrorBudgetBurn(long=6h)",
+            "RivetActorsLost(severity=warning)",
+            "RivetWorkflowBacklog(severity=warning)",
         ],
         &["RivetPoolConcurrencyHigh of workers"],
     );
@@ -152,6 +152,17 @@ fn an_incident_pages_once_under_the_name_of_its_cause() {
         ],
         &["RivetErrorBudgetBurn"],
     );
+    check(
+        "a budget that is burnt by what paged within half an hour",
+        &[
+            "RivetCauseNamed(severity=info, symptom=errors)",
+            "RivetCauseNamed(severity=info, symptom=latency)",
+            "RivetErrorBudgetBurn(long=1h)",
+            "RivetErrorBudgetBurn(long=6h)",
+            "RivetLatencyBudgetBurn(long=6h)",
+        ],
+        &[],
+    );
 }
 
 #[test]
@@ -166,6 +177,53 @@ fn what_has_another_cause_still_pages() {
         "the actors of another pool crash",
         &[&of("RivetActorHostErrors", "a"), &of("RivetActorsCrashLooping", "b")],
         &["RivetActorHostErrors of a", "RivetActorsCrashLooping of b"],
+    );
+    for cause in [
+        "RivetActorHostRateLimited",
+        "RivetActorHostErrors",
+        "RivetPoolInError",
+        "RivetActorHostLost",
+        "RivetPoolConcurrencyHigh",
+    ] {
+        for other in [
+            "RivetRequestErrors",
+            "RivetRequestLatency(instance=engine-0)",
+            "RivetErrorBudgetBurn(long=1h, short=5m)",
+            "RivetErrorBudgetBurn(long=6h, short=30m)",
+            "RivetLatencyBudgetBurn(long=6h, short=30m)",
+            "RivetActorCreateErrors",
+            "RivetLoadShedding(instance=engine-0)",
+            "RivetCpuNearLimit(instance=engine-0)",
+            "RivetMemoryNearLimit(instance=engine-0)",
+            "RivetPubsubLag(instance=engine-0)",
+            "RivetPubsubDropping(severity=warning, instance=engine-0)",
+            "RivetApiErrors(severity=warning, instance=engine-0)",
+            "RivetApiLatency(severity=warning, instance=engine-0)",
+            "RivetDatabaseStalled",
+            "RivetDatabaseLatency(instance=engine-0)",
+            "RivetWorkflowWorkerStalled",
+            "RivetWorkflowErrors(severity=warning, instance=engine-0)",
+            "RivetAutoscalerAtMaximum(severity=warning)",
+            "RivetGatewayErrors(severity=warning, rivet_namespace=default, pool_name=b)",
+        ] {
+            let name = other.split('(').next().unwrap();
+            let pool = if name == "RivetGatewayErrors" { " of b" } else { "" };
+            // A database that stands still takes the connections of hosts along.
+            let is_effect = name.starts_with("RivetDatabase") && cause == "RivetActorHostLost";
+            let both = [format!("{cause} of a"), format!("{name}{pool}")];
+            let expected: Vec<&str> = both[usize::from(is_effect)..].iter().map(String::as_str).collect();
+            check(&format!("{cause} and {name}"), &[&of(cause, "a"), other], &expected);
+        }
+    }
+    check(
+        "retries take the CPU of one instance and something else that of another",
+        &[
+            &of("RivetActorHostErrors", "a"),
+            "RivetRetryStorm(severity=info, instance=engine-0)",
+            "RivetLoadShedding(instance=engine-0)",
+            "RivetLoadShedding(instance=engine-1)",
+        ],
+        &["RivetActorHostErrors of a", "RivetLoadShedding"],
     );
     check(
         "another installation",

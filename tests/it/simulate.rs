@@ -17,7 +17,7 @@ use rivetwatch::simulate::replay::{self, ReplayError};
 use rivetwatch::simulate::scenario::{EVENTS, Scenario};
 
 /// Played here: the quickest of each kind of trouble and of each kind of quiet.
-const THIRD: [&str; 20] = [
+const THIRD: [&str; 21] = [
     "incidents/engine-down",
     "incidents/engine-down-otlp",
     "incidents/pool-in-error",
@@ -26,6 +26,7 @@ const THIRD: [&str; 20] = [
     "incidents/single-engine-down",
     "incidents/retry-storm",
     "incidents/host-lost",
+    "incidents/host-lost-and-database-stalled",
     "quiet/agent-sleeps",
     "quiet/callers-mistakes",
     "quiet/counter-reset",
@@ -98,6 +99,31 @@ fn the_library_is_large_and_half_of_it_quiet() {
     }
     let used: BTreeSet<String> = THIRD.map(str::to_owned).into();
     assert!(used.iter().all(|name| library.iter().any(|(known, _)| known == name)), "{used:?}");
+}
+
+#[test]
+fn pages_on_burn_rates_have_their_long_window_their_for_and_a_minute() {
+    let set = rivetwatch::rules::load(&rivetwatch::rules::builtin_sources(), &Default::default()).unwrap();
+    let burn = |name: &str| name.ends_with("BudgetBurn");
+    let mut bars: BTreeSet<(String, i64)> = BTreeSet::new();
+    for rule in set.rules.iter().filter(|rule| burn(&rule.name)) {
+        let labels = rule.fixed_labels();
+        let (_, long) = labels.iter().find(|(name, _)| *name == "long").unwrap();
+        let window = rivetwatch::model::parse_duration_ms(long).unwrap();
+        bars.insert((rule.name.clone(), window + rule.alerting().unwrap().for_ms + 60_000));
+    }
+    let mut measured = BTreeSet::new();
+    for (name, scenario) in all() {
+        for expectation in &scenario.expect {
+            let [alert] = expectation.alertnames.as_slice() else { continue };
+            if burn(alert) {
+                let bar = (alert.clone(), expectation.by_ms - expectation.sign_ms);
+                assert!(bars.contains(&bar), "{name}: {bar:?} is not one of {bars:?}");
+                measured.insert(bar);
+            }
+        }
+    }
+    assert!(measured.len() >= 3, "{measured:?}");
 }
 
 #[test]

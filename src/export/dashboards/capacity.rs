@@ -226,6 +226,7 @@ fn cpu() -> Row {
                  throttles, latency follows; work is shed from 70 % of the limit on.",
             )
             .query(select("rivet:cpu_usage:cores", ""), "{{instance}}")
+            .query(select("rivet:retry_storm:cores", ""), "{{instance}} retries of refused starts")
             .line(Yellow, format!("min({})", select("rivet:cpu_request:cores", "")), "request")
             .line(Red, format!("min({})", select("rivet:cpu_limit:cores", "")), "limit"),
             Panel::time_series(

@@ -327,8 +327,29 @@ fn watching() -> Row {
         8,
         vec![
             Panel::time_series(
+                "Engines that answer",
+                6,
+                Unit::Plain,
+                "1 for each instance that answers its health probe, and for each that sends metrics. Answers without metrics: look at the                  way of the metrics; metrics without an answer: the process hangs, restart it.",
+            )
+            .query_in(Green, select("rivet:engine_healthy:bool", ""), "{{instance}} answers")
+            .query_in(Blue, select("rivet:engine_up:bool", ""), "{{instance}} sends metrics")
+            .no_value("The agent may not ask the engine"),
+            Panel::time_series(
+                "Signals that have a source",
+                6,
+                Unit::Short,
+                "On how many instances the signals are recorded that every engine should have. Below the engines up: what reads the                  missing one cannot fire; see the runbook of RivetSignalMissing.",
+            )
+            .query(format!("count({})", select("rivet:engine_up:bool", "")), "engines")
+            .query(format!("count({})", select("rivet:cpu_usage:cores", "")), "CPU")
+            .query(format!("count({})", select("rivet:memory_usage:bytes", "")), "memory")
+            .query(format!("count({})", select("rivet:request:rate", "")), "requests")
+            .query(format!("count({})", select("rivet:database_latency:p99", "")), "database")
+            .query(format!("count({})", select("rivet:load_shedding:ratio", "")), "load shedding"),
+            Panel::time_series(
                 "Age of the cluster-wide gauges",
-                8,
+                12,
                 Unit::Seconds,
                 "Time since each instance published the gauges of workflows and signals. One of them does every 20 s; if none \
                  does, backlog and dead workflows are figures of the past.",
@@ -337,7 +358,7 @@ fn watching() -> Row {
             .threshold("workflow_publish_age", Warning),
             Panel::time_series(
                 "Age of the workers' heartbeat",
-                8,
+                12,
                 Unit::Seconds,
                 "Time since the last heartbeat of each workflow worker; one comes every 10 s. A worker counts as lost after 30 s: \
                  restart an instance that is up without one.",
@@ -346,7 +367,7 @@ fn watching() -> Row {
             .threshold("workflow_worker_age", Critical),
             Panel::time_series(
                 "Spans seen and expected",
-                8,
+                12,
                 Unit::Short,
                 "Spans of calls within half an hour, and how many there should be by the sampler's ratio. None while some are \
                  expected: the engine's sampler is at zero, or its exporter does not reach the agent. Needs Instance: All.",

@@ -1,10 +1,11 @@
-//! The Grafana dashboards: Overview, Requests, Capacity, Internals, Checklist.
+//! The Grafana dashboards: Overview, Requests, Capacity, Internals, Checklist, Agent.
 //!
 //! In: nothing but code; they read the signals that the shipped rule files record.   Out: JSON files or a ConfigMap.
 //! Always: the first panel says whether the recording rules are present; every selector carries `$job` and
 //! `$instance`; the committed files under `dashboards/` are what this prints (a test holds them together).
 //! Limits: a ConfigMap must stay under 1 MiB, or the API server refuses it.
 
+mod agent;
 mod capacity;
 mod checklist;
 pub mod classic;
@@ -29,6 +30,7 @@ const REQUESTS: &str = "rivetwatch-requests";
 const CAPACITY: &str = "rivetwatch-capacity";
 const INTERNALS: &str = "rivetwatch-internals";
 const CHECKLIST: &str = "rivetwatch-checklist";
+const AGENT: &str = "rivetwatch-agent";
 
 /// The most a ConfigMap may hold, in bytes; etcd takes no larger request.
 const CONFIG_MAP_BYTES_MAX: usize = 1 << 20;
@@ -73,6 +75,7 @@ pub fn all() -> Vec<Dashboard> {
         capacity::dashboard(),
         internals::dashboard(),
         checklist::dashboard(),
+        agent::dashboard(),
     ]
 }
 

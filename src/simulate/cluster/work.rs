@@ -10,7 +10,9 @@ use crate::rivet::limits::{
     CLUSTER_METRICS_INTERVAL_SECS, LOAD_SHEDDING_END, LOAD_SHEDDING_END_SHARE, LOAD_SHEDDING_START,
 };
 use crate::simulate::chance::{Chance, Latency};
-use crate::simulate::engine::{Actors, ApiCalls, Calls, ClusterGauges, Database, Messages, PoolWork, Work, Worker};
+use crate::simulate::engine::{
+    Actors, ApiCalls, Calls, ClusterGauges, Database, LATE_CALL, Messages, PoolWork, Work, Worker,
+};
 use crate::simulate::scenario::{Action, Backend, Pubsub};
 
 /// CPU of an idle engine, of a call, and of a start request with the workflow behind it, in cores and core-seconds.
@@ -121,11 +123,11 @@ impl Cluster {
         let unheard = chance.share(answered - unread - cut, if conditions.partitioned { cross } else { 0.0 });
         let proxied = answered - unread - cut - unheard;
         let failing = chance.share(proxied, 1.0 - (1.0 - self.load.failing) * (1.0 - conditions.failing));
-        let mut work = Work { seconds, ..Work::default() };
+        let mut work = Work { seconds, late, ..Work::default() };
         work.calls = vec![
             Calls { status: "200", n: proxied - failing, latency },
             Calls { status: "500", n: failing, latency },
-            Calls { status: "200", n: late, latency: Latency::of(4.0) },
+            Calls { status: "200", n: late, latency: LATE_CALL },
             Calls { status: "error", n: sum(|o| o.cut_off), latency: Latency::of(30.0) },
         ];
         let mistakes = if takes_calls {

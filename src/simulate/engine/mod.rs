@@ -18,7 +18,9 @@ use super::families::{Families, Wanted};
 use crate::model::{TimestampMs, UnixNanos};
 use crate::rivet::inventory;
 
-pub use work::{Actors, ApiCalls, Calls, ClusterGauges, Database, Messages, PoolKind, PoolWork, Work, Worker};
+pub use work::{
+    Actors, ApiCalls, Calls, ClusterGauges, Database, LATE_CALL, Messages, PoolKind, PoolWork, Work, Worker,
+};
 
 /// The releases whose telemetry differs in shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

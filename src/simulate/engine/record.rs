@@ -3,7 +3,7 @@
 //! Labels and habits as recorded on 2.3.19 and read off the source of 2.3.7 and 25.7; where a family has dozens of label values on the real
 //! engine (transactions, workflows, subjects), a few stand for all.
 
-use super::work::{ApiCalls, ClusterGauges, PoolKind, PoolWork, Work};
+use super::work::{ApiCalls, ClusterGauges, LATE_CALL, PoolKind, PoolWork, Work};
 use super::{Engine, HEARTBEAT_MS, Release};
 use crate::model::TimestampMs;
 use crate::simulate::chance::Latency;
@@ -88,6 +88,7 @@ fn gateway(engine: &mut Engine, work: &Work) {
     };
     let started: u64 = work.pools.iter().map(|pool| pool.started).sum();
     wait("ready", "0", started, Latency { median: 0.4, spread: 0.5 });
+    wait("ready", "3+", work.late, LATE_CALL);
     for (error, n) in &work.refused {
         match *error {
             "guard.actor_wake_retries_exceeded" => wait("stopped", "3+", *n, Latency { median: 26.0, spread: 0.1 }),

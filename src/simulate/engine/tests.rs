@@ -22,6 +22,7 @@ fn work(t: i64) -> Work {
     let latency = Latency::of(0.01);
     let api = |status, error| ApiCalls { method: "GET", path: "/actors", status, error, n: 2, latency };
     Work {
+        late: 0,
         seconds: 5.0,
         connections: 3,
         calls: vec![Calls { status: "200", n: 50, latency }, Calls { status: "500", n: 1, latency }],

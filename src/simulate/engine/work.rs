@@ -5,6 +5,9 @@
 use crate::model::TimestampMs;
 use crate::simulate::chance::Latency;
 
+/// How long a call takes whose actor was refused at first and came up after all.
+pub const LATE_CALL: Latency = Latency::of(4.0);
+
 /// A step of one process. `Default` is a process that did nothing at all.
 #[derive(Clone, Debug, Default)]
 pub struct Work {
@@ -14,6 +17,8 @@ pub struct Work {
     pub connections: u64,
     /// Calls that the proxy let through, by status.
     pub calls: Vec<Calls>,
+    /// Those of them that waited [`LATE_CALL`] for an actor that was refused before it came up.
+    pub late: u64,
     /// Calls that the engine refused itself, by error text, in the order of first use.
     pub refused: Vec<(&'static str, u64)>,
     pub api: Vec<ApiCalls>,

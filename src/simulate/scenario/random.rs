@@ -1,7 +1,8 @@
 //! Scenarios from a seed, as the YAML that a person would write, so that each can be looked at, kept and played again.
 //!
 //! In:  a seed.   Out: texts. Always: the same seed gives the same texts; quiet days hold nothing that a person would
-//! want to be woken for, incidents exactly one thing that they would.
+//! want to be woken for, incidents one thing that they would, or two with causes of their own: the hosts of one pool of two,
+//! and while they are in trouble something that hits everybody.
 
 use std::fmt::Write;
 
@@ -25,6 +26,19 @@ struct Site {
     yaml: String,
 }
 
+/// What runs on a cluster in the making.
+#[derive(Clone, Copy)]
+struct Plan<'a> {
+    release: &'a str,
+    is_serverful: bool,
+    /// A second pool, [`TENANT`], takes half of the calls.
+    has_tenant: bool,
+    is_daily: bool,
+}
+
+/// The pool whose hosts are in trouble where something else is too.
+const TENANT: &str = "tenant";
+
 fn whole(chance: &mut Chance, low: u64, high: u64) -> u64 {
     low + chance.index((high - low + 1) as usize) as u64
 }
@@ -43,7 +57,8 @@ fn times(chance: &mut Chance, per_day: f64, days: u64) -> Vec<i64> {
     times
 }
 
-fn site(chance: &mut Chance, release: &str, is_serverful: bool, daily: bool) -> Site {
+fn site(chance: &mut Chance, plan: Plan<'_>) -> Site {
+    let Plan { release, is_serverful, has_tenant, is_daily } = plan;
     let pods = whole(chance, 2, 4);
     let backend = pick(chance, &["postgres", "postgres", "foundationdb"]);
     let pubsub = pick(chance, &["nats", "nats", "postgres"]);
@@ -52,19 +67,18 @@ fn site(chance: &mut Chance, release: &str, is_serverful: bool, daily: bool) -> 
     if chance.happens(0.5) {
         let _ = writeln!(yaml, "  autoscaler: {{min: {pods}, max: 10}}");
     }
-    match is_serverful {
-        true => {
-            let hosts = whole(chance, 2, 6);
-            let _ = writeln!(yaml, "  pools: [{{name: default, kind: serverful, hosts: {hosts}}}]");
-        }
-        false => yaml.push_str("  pools: [{name: default}]\n"),
-    }
+    let kind = match is_serverful {
+        true => format!(", kind: serverful, hosts: {}", whole(chance, 2, 6)),
+        false => String::new(),
+    };
+    let tenant = if has_tenant { format!(", {{name: {TENANT}{kind}}}") } else { String::new() };
+    let _ = writeln!(yaml, "  pools: [{{name: default{kind}}}{tenant}]");
     let calls = whole(chance, 4, 10) * pods;
     let actors = whole(chance, 20, 80);
     // Each actor sleeps after three to ten minutes.
     let starts = actors as f64 / chance.between(180.0, 600.0);
     let _ = write!(yaml, "load:\n  calls: {calls}/s\n  starts: {starts:.3}/s\n  actors: {actors}\n");
-    if daily {
+    if is_daily {
         let hour = whole(chance, 8, 20);
         let wave = chance.between(1.5, 4.0);
         let _ = writeln!(yaml, "  daily: {{times: {wave:.1}, peak: '{hour:02}:30'}}");
@@ -81,7 +95,7 @@ pub fn quiet(seed: u64, days: u64) -> String {
     let mut chance = Chance::new(seed ^ 0x5157_1e7d);
     let is_serverful = chance.happens(0.4);
     let release = pick(&mut chance, &["2.3.19", "2.3.19", "2.3.7"]);
-    let site = site(&mut chance, release, is_serverful, true);
+    let site = site(&mut chance, Plan { release, is_serverful, has_tenant: false, is_daily: true });
     let mut lines = Vec::new();
     let mut add = |chance: &mut Chance, per_day: f64, text: &dyn Fn(&mut Chance) -> String| {
         for at_ms in times(chance, per_day, days) {
@@ -147,6 +161,33 @@ struct Kind {
 const ANY: &[&str] = &["2.3.7", "2.3.19", "2.3.19"];
 const NEWEST: &[&str] = &["2.3.19"];
 
+/// What can hit everybody while the hosts of a pool are in trouble, and is told apart from it. Where refused starts are tried
+/// again and again the CPU is short of them already, so that a lack of it beside them is no cause of its own.
+const BESIDE: [&str; 7] = [
+    "database-stalled",
+    "database-crawls",
+    "nats-partition",
+    "calls-fail",
+    "calls-slow",
+    "workers-stalled",
+    "unhealthy",
+];
+const BESIDE_WITHOUT_RETRIES: &str = "cpu-short";
+/// The trouble that hosts of one pool can be in, and whether starts are tried again and again.
+const OF_A_POOL: [(&str, bool); 4] =
+    [("host-rate-limited", true), ("host-errors", true), ("hosts-lost", false), ("pool-in-error", false)];
+
+/// Something else that is to happen beside `kind`; half of the times where it can.
+fn beside(chance: &mut Chance, kind: &Kind, release: &str) -> Option<&'static Kind> {
+    let (_, is_retried) = OF_A_POOL.iter().find(|(name, _)| *name == kind.name)?;
+    let fits = |other: &&Kind| {
+        let is_named = BESIDE.contains(&other.name) || (!is_retried && other.name == BESIDE_WITHOUT_RETRIES);
+        is_named && other.release.contains(&release)
+    };
+    let others: Vec<&Kind> = KINDS.iter().filter(fits).collect();
+    chance.happens(0.5).then(|| others[chance.index(others.len())])
+}
+
 /// How long an incident lasts.
 const LENGTH_MINUTES: (u64, u64) = (15, 20);
 
@@ -154,14 +195,14 @@ fn length(chance: &mut Chance) -> String {
     format!("for: {}m", whole(chance, LENGTH_MINUTES.0, LENGTH_MINUTES.1))
 }
 
-const KINDS: [Kind; 15] = [
+static KINDS: [Kind; 15] = [
     Kind {
         name: "host-rate-limited",
         is_serverful: false,
         release: ANY,
         event: |c| format!("event: host_rate_limit, share: {}%, {}", whole(c, 85, 100), length(c)),
         page: "RivetActorHostRateLimited",
-        within: "6m",
+        within: "7m",
         is_total: false,
         may: &[],
     },
@@ -310,7 +351,7 @@ const KINDS: [Kind; 15] = [
     },
 ];
 
-/// Scenarios of one incident each.
+/// Scenarios of one incident each, or of two that overlap.
 pub fn incidents(seed: u64, n: u64) -> Vec<String> {
     let mut chance = Chance::new(seed ^ 0x1ec1_de47);
     (0..n).map(|i| incident(&mut chance, seed, i)).collect()
@@ -319,9 +360,24 @@ pub fn incidents(seed: u64, n: u64) -> Vec<String> {
 fn incident(chance: &mut Chance, seed: u64, i: u64) -> String {
     let kind = &KINDS[chance.index(KINDS.len())];
     let release = pick(chance, kind.release);
-    let site = site(chance, release, kind.is_serverful, false);
+    let second = beside(chance, kind, release);
+    let plan = Plan { release, is_serverful: kind.is_serverful, has_tenant: second.is_some(), is_daily: false };
+    let site = site(chance, plan);
     let at_ms = whole(chance, 10 * 60, 20 * 60) as i64 * 1000;
     let mut lines = vec![Line { at_ms, text: (kind.event)(chance) }];
+    let mut expect = format!("expect:\n{}", expectation(kind, at_ms));
+    let mut may: Vec<&str> = kind.may.to_vec();
+    let (mut name, mut end_ms) = (kind.name.to_owned(), at_ms + 35 * MINUTE_MS);
+    if let Some(second) = second {
+        let _ = write!(lines[0].text, ", pool: {TENANT}");
+        // By then the first has paged, and it still lasts.
+        let at_ms = at_ms + whole(chance, 8 * 60, 11 * 60) as i64 * 1000;
+        lines.push(Line { at_ms, text: (second.event)(chance) });
+        expect.push_str(&expectation(second, at_ms));
+        may.extend(second.may);
+        let _ = write!(name, "+{}", second.name);
+        end_ms = at_ms + 35 * MINUTE_MS;
+    }
     // Something harmless before.
     if chance.happens(0.5) {
         let before = whole(chance, 60, 8 * 60) as i64 * 1000;
@@ -337,20 +393,20 @@ fn incident(chance: &mut Chance, seed: u64, i: u64) -> String {
         );
         lines.push(Line { at_ms: before, text: text.to_owned() });
     }
+    if !may.is_empty() {
+        let _ = writeln!(expect, "may: [{}]", may.join(", "));
+    }
+    let name = format!("{name}-{seed}-{i}");
+    let about = if second.is_some() { "Two incidents, each with a cause of its own." } else { "One incident." };
+    text(&name, about, seed.wrapping_mul(1_000).wrapping_add(i), end_ms, &site, lines, &expect)
+}
+
+/// The line that expects the page of an incident that begins at `at_ms`.
+fn expectation(kind: &Kind, at_ms: i64) -> String {
     // Scrapes are seven seconds after each tick.
     let sign_ms = if kind.is_total { (at_ms - 7_000).div_euclid(15_000) * 15_000 + 22_000 } else { at_ms };
-    let mut expect = format!(
-        "expect:\n  - {{page: {}, severity: critical, sign: {}, within: {}}}\n",
-        kind.page,
-        format_duration_ms(sign_ms),
-        kind.within
-    );
-    if !kind.may.is_empty() {
-        let _ = writeln!(expect, "may: [{}]", kind.may.join(", "));
-    }
-    let name = format!("{}-{seed}-{i}", kind.name);
-    let duration = at_ms + 35 * MINUTE_MS;
-    text(&name, "One incident.", seed.wrapping_mul(1_000).wrapping_add(i), duration, &site, lines, &expect)
+    let sign = format_duration_ms(sign_ms);
+    format!("  - {{page: {}, severity: critical, sign: {sign}, within: {}}}\n", kind.page, kind.within)
 }
 
 fn text(name: &str, about: &str, seed: u64, length_ms: i64, site: &Site, mut lines: Vec<Line>, rest: &str) -> String {
@@ -380,7 +436,8 @@ mod tests {
         for seed in 0..60 {
             assert!(parse(&quiet(seed, 3)).is_quiet());
             for text in incidents(seed, 5) {
-                assert_eq!(parse(&text).expect.len(), 1, "{text}");
+                let scenario = parse(&text);
+                assert_eq!(scenario.expect.len(), 1 + usize::from(scenario.name.contains('+')), "{text}");
             }
         }
         assert_eq!((quiet(7, 30), incidents(7, 9)), (quiet(7, 30), incidents(7, 9)));
@@ -391,9 +448,15 @@ mod tests {
     fn a_month_holds_every_kind_of_harmless_event_and_many_seeds_every_kind_of_incident() {
         let month = parse(&quiet(1, 30));
         assert!(month.events.len() > 300, "{}", month.events.len());
-        let names: Vec<String> = incidents(1, 200).iter().map(|text| parse(text).name).collect();
+        let names: Vec<String> = incidents(1, 400).iter().map(|text| parse(text).name).collect();
         for kind in &KINDS {
             assert!(names.iter().any(|name| name.starts_with(kind.name)), "{}", kind.name);
+        }
+        for (name, _) in OF_A_POOL {
+            assert!(names.iter().any(|n| n.starts_with(&format!("{name}+"))), "{name} never beside another");
+        }
+        for name in BESIDE.into_iter().chain([BESIDE_WITHOUT_RETRIES]) {
+            assert!(names.iter().any(|n| n.contains(&format!("+{name}-"))), "{name} never beside another");
         }
     }
 }
