@@ -50,6 +50,7 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("RivetErrorBudgetBurn", include_str!("../../../alerts/runbooks/RivetErrorBudgetBurn.md")),
     ("RivetEvaluationSlow", include_str!("../../../alerts/runbooks/RivetEvaluationSlow.md")),
     ("RivetEvaluationsMissed", include_str!("../../../alerts/runbooks/RivetEvaluationsMissed.md")),
+    ("RivetEveryPoolInTrouble", include_str!("../../../alerts/runbooks/RivetEveryPoolInTrouble.md")),
     ("RivetForecastOff", include_str!("../../../alerts/runbooks/RivetForecastOff.md")),
     ("RivetForwardDropping", include_str!("../../../alerts/runbooks/RivetForwardDropping.md")),
     ("RivetGatewayErrors", include_str!("../../../alerts/runbooks/RivetGatewayErrors.md")),
