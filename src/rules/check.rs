@@ -71,9 +71,9 @@ fn check_rule(group: &Group, rule: &Rule, reading: &Names, findings: &mut Vec<Ru
         report(format!("{message}\n{}", caret(&rule.text, place)));
     }
     for node in rule.expr.walk() {
-        if let Some(seconds) = short_range(node) {
+        for (seconds, range) in short_ranges(node) {
             let message = format!("range of {seconds} s holds fewer than four scrapes of 15 s");
-            report(format!("{message}\n{}", caret(&rule.text, node.position)));
+            report(format!("{message}\n{}", caret(&rule.text, range.position)));
         }
         if let Some(divisor) = unguarded(node) {
             let message = "a quotient of rates is NaN or infinite while nothing is counted; divide by `(… > 0)`";
@@ -168,10 +168,17 @@ fn unguarded(node: &Expr) -> Option<&Expr> {
     (rhs.walk().any(is_rate) && !rhs.walk().any(is_guard)).then_some(&*binary.rhs)
 }
 
-fn short_range(node: &Expr) -> Option<f64> {
-    let ExprKind::Matrix(matrix) = &node.kind else { return None };
-    let DurationKind::Literal(n) = &matrix.range.kind else { return None };
-    (n.value > 0.0 && n.value * 1000.0 < RANGE_MS_MIN).then_some(n.value)
+/// Ranges of a call that hold too few samples to go by; whether there is any is told by one.
+fn short_ranges(node: &Expr) -> impl Iterator<Item = (f64, &Expr)> {
+    let args = match &node.kind {
+        ExprKind::Call(call) if !matches!(call.function.name, "present_over_time" | "absent_over_time") => &*call.args,
+        _ => &[],
+    };
+    args.iter().filter_map(|arg| {
+        let ExprKind::Matrix(matrix) = &arg.kind else { return None };
+        let DurationKind::Literal(n) = &matrix.range.kind else { return None };
+        (n.value > 0.0 && n.value * 1000.0 < RANGE_MS_MIN).then_some((n.value, arg))
+    })
 }
 
 /// The line of the expression with carets under the place.
