@@ -8,6 +8,7 @@ mod capacity_backtest;
 mod capacity_export;
 mod capacity_hpa;
 mod capacity_scaler;
+mod capacity_twin;
 mod catalogue;
 mod catalogue_pages;
 mod catalogue_traps;
