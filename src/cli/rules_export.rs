@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::CliError;
-use crate::app::{Origin, SHIPPED_INHIBIT_RULES};
+use crate::app::{Origin, SHIPPED_INHIBIT_RULES, notify_settings};
+use crate::config::Config;
 use crate::export::covered::Covering;
 use crate::export::grafana::{GrafanaSettings, grafana};
 use crate::export::loader::{Loader, Version};
@@ -110,9 +111,10 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         }
         Format::Relabel => one("metric_relabel_configs.yaml", relabel::print(relabel::Reader::Prometheus)),
         Format::Alertmanager => {
+            let shipped = notify_settings(&Config::default()).map_err(CliError::Failed)?.inhibitions;
             let is_source = |name: &&String| {
-                let mut sources = SHIPPED_INHIBIT_RULES.lines().filter(|line| line.contains("source_matchers"));
-                sources.any(|line| line.contains(name.as_str()))
+                let mut sources = shipped.iter().flat_map(|rule| &rule.sources.0);
+                sources.any(|matcher| matcher.name == "alertname" && matcher.matches_value(name))
             };
             for name in changes.covered.iter().filter(is_source) {
                 eprintln!("note: `{name}` is left out of the rules, so nothing is muted by it");
