@@ -2,7 +2,8 @@
 
 Usage: dashboards.py URL FOLDER
 Waits until each has given data, for at most two minutes; exits 1 with those that are refused or stay empty. What only the
-agent works out (headroom, the checklist) has no series on a Prometheus: of it the query itself is tried.
+agent's own store has (headroom, the checklist, each rule) and counters that begin with a fault have no series on a
+Prometheus: of them the query itself is tried.
 """
 
 import json
@@ -14,13 +15,15 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-OF_THE_AGENT = re.compile(r"rivet:(headroom|capacity):|rivetwatch_check_")
-VARIABLES = {"$cluster": ".*", "$job": ".+", "$instance": ".+"}
+OF_THE_AGENT = re.compile(
+    r"rivet:(headroom|capacity):|rivetwatch_(check_|rule_(blind|evaluation_)|points_refused_)"
+)
+VARIABLES = {'"$cluster"': '".*"', '"$job"': '".+"', '"$instance"': '".+"', "$__rate_interval": "30s"}
 
 
 def run(url: str, expr: str, is_range: bool) -> list:
     for name, value in VARIABLES.items():
-        expr = expr.replace(f'"{name}"', f'"{value}"')
+        expr = expr.replace(name, value)
     now = time.time()
     parameters = {"query": expr, "start": now - 60, "end": now, "step": 15} if is_range else {"query": expr}
     path = "query_range" if is_range else "query"

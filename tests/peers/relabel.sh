@@ -3,13 +3,14 @@
 # engines end in the same canonical names, do the signals have values, and does every query of the dashboards give data?
 #
 # Needs prometheus (Debian's 2.42 will do), python3, and the recordings in $RIVETWATCH_SHARED (default ../shared); without
-# them it says so and passes. $RIVETWATCH, if set, is the binary whose `rules export --format relabel` is tried instead of
-# the committed deploy/prometheus/relabel.yaml. $ALERTS is the folder of rule files (default alerts).
+# them it says so and passes. $RIVETWATCH is the binary (default target/release/rivetwatch): its `rules export --format
+# relabel` is tried, and it runs beside for the dashboard about the agent. $ALERTS is the folder of rule files (default alerts).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 recordings="${RIVETWATCH_SHARED:-../shared}/engine"
 recording="$recordings/capture-2.3.19-host-lost"
+rivetwatch="${RIVETWATCH:-target/release/rivetwatch}"
 alerts=$(realpath "${ALERTS:-alerts}")
 if [ ! -d "$recording" ]; then
   echo "passed over: no recordings in $recording"
@@ -39,11 +40,26 @@ prefixed="127.0.0.1:$(cat "$work/prefixed")"
 bare="127.0.0.1:$(cat "$work/bare")"
 limited="127.0.0.1:$(cat "$work/limited")"
 
-if [ -n "${RIVETWATCH:-}" ]; then
-  "$RIVETWATCH" rules export --format relabel >"$work/relabel.yaml"
-else
-  cp deploy/prometheus/relabel.yaml "$work/relabel.yaml"
-fi
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+"$rivetwatch" rules export --format relabel >"$work/relabel.yaml"
+# An agent with troubles of its own: nobody takes what it sends, and the engine's API does not answer.
+own="127.0.0.1:$(free_port)"
+cat >"$work/agent.yaml" <<EOF
+receive:
+  scrape: {targets: [{url: "http://$limited/metrics"}]}
+  otlp: {grpc: {enabled: false}, http: {enabled: false}}
+  engine_api: {peer_url: "http://127.0.0.1:1", public_url: "http://127.0.0.1:1"}
+storage: {path: "$work/agent"}
+probe: {listen: "$own"}
+api: {listen: "127.0.0.1:$(free_port)"}
+forward: {otlp: {endpoint: "http://127.0.0.1:1"}}
+notify:
+  receivers: [{name: broken, webhook_configs: [{url: "http://127.0.0.1:1"}]}]
+  route: {receiver: broken, group_wait: 1s}
+EOF
+"$rivetwatch" run --config "$work/agent.yaml" >"$work/agent.log" 2>&1 &
+started+=($!)
 {
   echo "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}"
   echo "rule_files: ['$alerts/[0-9]*.yaml']"
@@ -51,10 +67,12 @@ fi
   echo "  - job_name: rivet"
   echo "    static_configs: [{targets: ['$prefixed', '$bare', '$limited']}]"
   sed 's/^/    /' "$work/relabel.yaml"
+  echo "  - job_name: rivetwatch"
+  echo "    static_configs: [{targets: ['$own']}]"
 } >"$work/prometheus.yml"
 promtool check config "$work/prometheus.yml" >"$work/check" || { cat "$work/check"; exit 1; }
 
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(free_port)
 prometheus --config.file="$work/prometheus.yml" --storage.tsdb.path="$work/data" \
   --web.listen-address="127.0.0.1:$port" --log.level=error 2>"$work/log" &
 started+=($!)
