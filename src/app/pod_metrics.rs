@@ -1,4 +1,4 @@
-//! What the engine's pods use, read from metrics.k8s.io while the agent runs.
+//! What the engine's pods use and in what state they are, read from metrics.k8s.io and Kubernetes' API while the agent runs.
 //!
 //! In:  the Kubernetes API, reached as the checklist reaches it.   Out: points, through the receive room.
 //! Always: what goes wrong is said once, counted each time, and never a figure.
@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::receive::host;
 use crate::receive::identity::Local;
-use crate::receive::pod_metrics::{PodMetrics, PodMetricsStats, Reading, Workload};
+use crate::receive::pod_metrics::{PodMetrics, PodMetricsStats, Reading, Whole, Workload};
 use crate::storage::{Append, Batch};
 
 /// Starts the readings, where Kubernetes is known.
@@ -90,9 +90,10 @@ impl Poller {
         match read {
             Ok(metrics) => {
                 let workloads: Vec<Workload> = metrics.workloads.into_iter().map(workload).collect();
-                let reading = self.step.read(&metrics.namespace, &workloads, metrics.unread.is_empty(), now);
+                let whole = Whole { usage: metrics.unread.is_empty(), states: metrics.states_unread.is_empty() };
+                let reading = self.step.read(&metrics.namespace, &workloads, whole, now);
                 self.stats.read(&reading);
-                self.said.read(&reading, &metrics.unread);
+                self.said.read(&reading, &metrics.unread, &metrics.states_unread);
                 reading.batch
             }
             Err(refused) => {
@@ -114,7 +115,8 @@ fn workload(measured: kubernetes::MeasuredWorkload) -> Workload {
         };
         (name, resources)
     };
-    Workload { containers: measured.containers.into_iter().map(resources).collect(), pods: measured.pods }
+    let containers = measured.containers.into_iter().map(resources).collect();
+    Workload { containers, pods: measured.pods, states: measured.states }
 }
 
 /// What was said already.
@@ -124,6 +126,7 @@ struct Said {
     failure: Option<Option<&'static str>>,
     skipped: BTreeSet<&'static str>,
     unread: bool,
+    states_unread: bool,
 }
 
 impl Said {
@@ -133,7 +136,7 @@ impl Said {
         }
     }
 
-    fn read(&mut self, reading: &Reading, unread: &[String]) {
+    fn read(&mut self, reading: &Reading, unread: &[String], states_unread: &[String]) {
         if self.failure.replace(None) != Some(None) {
             info!(pods = reading.pods, "metrics.k8s.io is read");
         }
@@ -147,5 +150,9 @@ impl Said {
             warn!(reason, "the list of metrics.k8s.io is not whole");
         }
         self.unread = !unread.is_empty();
+        if let Some(reason) = states_unread.first().filter(|_| !self.states_unread) {
+            warn!(reason, "the engine's pods are not all known; without kube-state-metrics they count as ready");
+        }
+        self.states_unread = !states_unread.is_empty();
     }
 }

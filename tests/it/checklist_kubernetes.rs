@@ -126,7 +126,9 @@ fn pod(name: &str, node: &str, is_ready: bool) -> Value {
         "metadata": {"name": name, "namespace": "rivet-engine",
             "labels": {"app": "rivet-engine", "component": "rivet-engine", "service": "engine", "pod-template-hash": "5d8"}},
         "spec": {"nodeName": node, "containers": [{"name": "rivet-engine", "image": "rivetdev/engine:latest"}]},
-        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": if is_ready { "True" } else { "False" }}],
+        "status": {"phase": "Running", "startTime": "2026-11-20T08:00:00Z",
+            "conditions": [{"type": "Ready", "status": if is_ready { "True" } else { "False" },
+                "lastTransitionTime": "2026-11-20T08:00:30Z"}],
             "containerStatuses": [{"name": "rivet-engine", "image": "rivetdev/engine:latest", "ready": is_ready,
                 "imageID": "docker.io/rivetdev/engine@sha256:aa", "restartCount": 0}]},
     }))

@@ -12,7 +12,7 @@ use rivetwatch::checklist::probes::kubernetes::{Refused, UsageReader};
 use rivetwatch::model::{Labels, METRIC_NAME, TimestampMs, Value};
 use rivetwatch::promql::{Engine, QueryValue};
 use rivetwatch::receive::host::Resources;
-use rivetwatch::receive::pod_metrics::{PodMetrics, Workload};
+use rivetwatch::receive::pod_metrics::{PodMetrics, Whole, Workload};
 use rivetwatch::rules::{Input, Rules, Settings, Source, Tuning, load};
 use rivetwatch::storage::{Append, Batch, Point};
 use rivetwatch::tsdb::Tsdb;
@@ -102,9 +102,11 @@ impl World {
                         })
                         .collect(),
                     pods: of.pods,
+                    states: of.states,
                 };
                 let workloads: Vec<_> = metrics.workloads.into_iter().map(workload).collect();
-                self.step.read(&metrics.namespace, &workloads, metrics.unread.is_empty(), self.now).batch
+                let whole = Whole { usage: metrics.unread.is_empty(), states: metrics.states_unread.is_empty() };
+                self.step.read(&metrics.namespace, &workloads, whole, self.now).batch
             }
             Err(_) => self.step.without_reading(self.now),
         }
@@ -173,7 +175,9 @@ fn cpu_of(container: &str, percent: i64) -> serde_json::Value {
 
 #[tokio::test]
 async fn the_twin_follows_what_metrics_k8s_io_serves_and_says_so() {
-    let mut world = World::new(Fake::shipped()).await;
+    let fake = Fake::shipped();
+    *fake.forbidden.lock() = vec!["pods"];
+    let mut world = World::new(fake).await;
     world.live(3, None).await;
     // 0.2 of 2 cores are 10 %: nobody needs more than the minimum.
     let before = world.autoscaler(cpu(60));
@@ -202,6 +206,31 @@ async fn the_twin_follows_what_metrics_k8s_io_serves_and_says_so() {
     *world.fake.broken_metrics.lock() = None;
     world.live(1, Some(&[("rivet-engine", "1", "1Gi")])).await;
     assert!(world.query("rivet:cpu_usage:cores").values().all(|v| *v == 1.0));
+}
+
+#[tokio::test]
+async fn pods_that_are_not_ready_count_as_the_autoscaler_counts_them() {
+    let fake = Fake::shipped();
+    // In its first five minutes a pod that is not ready yet is left out on the way up: 95 % of the other, not of both.
+    let starting = |pods: &mut Vec<serde_json::Value>, since: TimestampMs| {
+        pods[1]["status"]["startTime"] = json!(since.to_rfc3339());
+        pods[1]["status"]["conditions"] =
+            json!([{"type": "Ready", "status": "False", "lastTransitionTime": since.to_rfc3339()}]);
+    };
+    fake.change("pods", |pods| starting(pods, START));
+    let mut world = World::new(fake).await;
+    let busy = [("rivet-engine", "1900m", "1Gi")];
+    world.live(2, Some(&busy)).await;
+    assert_eq!(world.query("rivet:engine_pod_ready:bool").values().sum::<f64>(), 1.0);
+    assert_eq!(world.query(r#"rivet:engine_pod_phase:info{phase="Running"}"#).len(), 2);
+    let starting = world.autoscaler(cpu(60));
+    assert_eq!(starting.notes, ["usage from metrics.k8s.io"], "nothing is assumed");
+    // ⌈95/60 × 1⌉ of the ready pod, with the other at none of its request: 95/60/2 < 1 is no way up.
+    assert_eq!(starting.wanted_replicas, Some(2), "{starting:#?}");
+    // Ready, its load counts: ⌈95/60 × 2⌉.
+    world.fake.change("pods", |pods| pods[1]["status"]["conditions"][0]["status"] = json!("True"));
+    world.live(2, Some(&busy)).await;
+    assert_eq!(world.autoscaler(cpu(60)).wanted_replicas, Some(4));
 }
 
 #[tokio::test]

@@ -276,6 +276,7 @@ def test_metrics_k8s_io_is_followed_and_its_absence_said_once(scaled, tmp_path):
         "/apis/apps/v1/namespaces/rivet/deployments",
         "/apis/apps/v1/namespaces/rivet/statefulsets",
         "/apis/metrics.k8s.io/v1beta1/namespaces/rivet/pods",
+        "/api/v1/namespaces/rivet/pods",
     }, "least privilege"
 
 

@@ -246,7 +246,7 @@ impl Seen {
             None => None,
         };
         let started = time(&self.start_time);
-        // kube-state-metrics tells the time only of pods that are ready.
+        // kube-state-metrics tells the time only of pods that are ready, Kubernetes' API of all.
         let since = time(&self.ready_time).or(started).unwrap_or(now);
         let containers = match self.is_served(now) {
             true => self.served.containers(name, now),

@@ -73,11 +73,12 @@ fn container_usage(container: &Value, of: &dyn Fn() -> String) -> Result<Contain
     Ok(ContainerUsage { cpu: read("cpu")?, memory: read("memory")?, name })
 }
 
-fn name(text: Option<&str>) -> Option<String> {
+/// A name as Kubernetes gives it.
+pub(super) fn name(text: Option<&str>) -> Option<String> {
     text.filter(|name| !name.is_empty() && name.len() <= NAME_CHARS_MAX).map(str::to_owned)
 }
 
-fn unreadable(of: &str, field: &str) -> Unreadable {
+pub(super) fn unreadable(of: &str, field: &str) -> Unreadable {
     Unreadable(format!("`{field}` of {of} is missing or not as Kubernetes writes it"))
 }
 

@@ -1,11 +1,13 @@
 //! One reading as a step: objects and the time come from the caller.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::live::Live;
 use super::object::{PodUsage, Unreadable};
-use crate::model::{self, Labels, LabelsBuilder, METRIC_NAME, Metadata, MetricKind, TimestampMs, stale_nan};
+use super::state::PodState;
+use crate::model::{self, LabelsBuilder, METRIC_NAME, Metadata, MetricKind, TimestampMs};
 use crate::receive::host::Resources;
 use crate::storage::{Batch, Point};
 
@@ -29,6 +31,15 @@ pub struct Workload {
     pub containers: Vec<(String, Resources)>,
     /// Objects of kind `PodMetrics`.
     pub pods: Vec<Value>,
+    /// Objects of kind `Pod`; none where they may not be read.
+    pub states: Vec<Value>,
+}
+
+/// Which lists are whole, so that what is not in them is gone.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole {
+    pub usage: bool,
+    pub states: bool,
 }
 
 /// A batch, and what it could not be made of.
@@ -45,41 +56,52 @@ pub struct Reading {
 #[derive(Debug)]
 pub struct PodMetrics {
     cluster: Option<String>,
-    /// The newest time of each series that is not marked stale.
-    live: HashMap<Labels, TimestampMs>,
+    usage: Live,
+    states: Live,
     has_metadata: bool,
 }
 
 impl PodMetrics {
     /// For pods of this cluster.
     pub fn new(cluster: Option<String>) -> Self {
-        Self { cluster, live: HashMap::new(), has_metadata: false }
+        Self { cluster, usage: Live::default(), states: Live::default(), has_metadata: false }
     }
 
     /// Points of what was read at `now`. Absence is concluded only where the lists are whole.
     ///
     /// What was measured before, as it is while metrics-server has nothing newer, is no point again.
-    pub fn read(&mut self, namespace: &str, workloads: &[Workload], is_whole: bool, now: TimestampMs) -> Reading {
+    pub fn read(&mut self, namespace: &str, workloads: &[Workload], whole: Whole, now: TimestampMs) -> Reading {
         let mut reading = Reading::default();
-        let mut points = Vec::new();
+        let mut usages = Points::new(self.cluster.as_deref(), namespace);
+        let mut states = Points::new(self.cluster.as_deref(), namespace);
+        let mut stateful = 0;
         for workload in workloads {
             for object in &workload.pods {
                 let usage = PodUsage::of(object).map_err(|Unreadable(why)| ("broken", why));
                 match usage.and_then(|usage| timely(usage, now)) {
                     Err((reason, why)) => skip(&mut reading, reason, why),
-                    Ok(usage) if reading.pods >= PODS_MAX => {
-                        let why = format!("pod {} and others come after the first {PODS_MAX}", usage.pod);
-                        skip(&mut reading, "over_limit", why);
-                    }
+                    Ok(usage) if reading.pods >= PODS_MAX => skip_beyond(&mut reading, &usage.pod),
                     Ok(usage) => {
                         reading.pods += 1;
-                        self.add(&mut points, namespace, &usage, &workload.containers);
+                        usages.usage(&usage, &workload.containers);
+                    }
+                }
+            }
+            for object in &workload.states {
+                match PodState::of(object) {
+                    Err(Unreadable(why)) => skip(&mut reading, "broken", why),
+                    Ok(state) if stateful >= PODS_MAX => skip_beyond(&mut reading, &state.pod),
+                    Ok(state) => {
+                        stateful += 1;
+                        states.state(&state, now);
                     }
                 }
             }
         }
-        reading.batch.points = self.settle(points, is_whole, now);
-        if !reading.batch.points.is_empty() && !std::mem::replace(&mut self.has_metadata, true) {
+        let points = &mut reading.batch.points;
+        *points = self.usage.settle(usages.points, whole.usage, now);
+        points.extend(self.states.settle(states.points, whole.states, now));
+        if !points.is_empty() && !std::mem::replace(&mut self.has_metadata, true) {
             reading.batch.metadata = metadata();
         }
         reading
@@ -87,59 +109,63 @@ impl PodMetrics {
 
     /// Marks as stale what has grown too old, when nothing could be read at `now`.
     pub fn without_reading(&mut self, now: TimestampMs) -> Batch {
-        Batch { points: self.settle(Vec::new(), false, now), ..Batch::default() }
+        let mut points = self.usage.settle(Vec::new(), false, now);
+        points.extend(self.states.settle(Vec::new(), false, now));
+        Batch { points, ..Batch::default() }
+    }
+}
+
+/// Points of pods of one namespace.
+struct Points<'a> {
+    cluster: Option<&'a str>,
+    namespace: &'a str,
+    points: Vec<Point>,
+}
+
+impl<'a> Points<'a> {
+    fn new(cluster: Option<&'a str>, namespace: &'a str) -> Self {
+        Self { cluster, namespace, points: Vec::new() }
     }
 
-    fn add(&self, points: &mut Vec<Point>, namespace: &str, usage: &PodUsage, containers: &[(String, Resources)]) {
-        let mut add = |name: &str, container: Option<&str>, value: Option<f64>| {
-            let Some(value) = value else { return };
-            let mut labels = LabelsBuilder::default();
-            if let Some(cluster) = &self.cluster {
-                labels.set("cluster", cluster.as_str());
-            }
-            if let Some(container) = container {
-                labels.set("container", container);
-            }
-            labels.set("namespace", namespace).set("pod", usage.pod.as_str());
-            labels.set("job", JOB).set("instance", INSTANCE);
-            let labels = labels.set(METRIC_NAME, name).build();
-            points.push(Point { labels, t: usage.at, value: model::Value::Float(value) });
-        };
-        add(WINDOW, None, Some(usage.window_secs));
+    fn add(&mut self, name: &str, pod: &str, more: Option<(&str, &str)>, t: TimestampMs, value: Option<f64>) {
+        let Some(value) = value else { return };
+        let mut labels = LabelsBuilder::default();
+        if let Some(cluster) = self.cluster {
+            labels.set("cluster", cluster);
+        }
+        if let Some((label, value)) = more {
+            labels.set(label, value);
+        }
+        labels.set("namespace", self.namespace).set("pod", pod).set("job", JOB).set("instance", INSTANCE);
+        let labels = labels.set(METRIC_NAME, name).build();
+        self.points.push(Point { labels, t, value: model::Value::Float(value) });
+    }
+
+    fn usage(&mut self, usage: &PodUsage, containers: &[(String, Resources)]) {
+        let (pod, at) = (usage.pod.as_str(), usage.at);
+        self.add(WINDOW, pod, None, at, Some(usage.window_secs));
         for container in &usage.containers {
-            add(CPU, Some(&container.name), container.cpu);
-            add(MEMORY, Some(&container.name), container.memory);
+            let of = Some(("container", container.name.as_str()));
+            self.add(CPU, pod, of, at, container.cpu);
+            self.add(MEMORY, pod, of, at, container.memory);
         }
         for (container, resources) in containers {
-            add("k8s_container_cpu_request", Some(container), resources.cpu_request);
-            add("k8s_container_cpu_limit", Some(container), resources.cpu_limit);
-            add("k8s_container_memory_request_bytes", Some(container), resources.memory_request);
-            add("k8s_container_memory_limit_bytes", Some(container), resources.memory_limit);
+            let of = Some(("container", container.as_str()));
+            self.add("k8s_container_cpu_request", pod, of, at, resources.cpu_request);
+            self.add("k8s_container_cpu_limit", pod, of, at, resources.cpu_limit);
+            self.add("k8s_container_memory_request_bytes", pod, of, at, resources.memory_request);
+            self.add("k8s_container_memory_limit_bytes", pod, of, at, resources.memory_limit);
         }
     }
 
-    /// Drops points that were there before, and adds markers for series that are gone.
-    fn settle(&mut self, mut points: Vec<Point>, is_whole: bool, now: TimestampMs) -> Vec<Point> {
-        let before = std::mem::take(&mut self.live);
-        points.retain(|point| {
-            let newest = before.get(&point.labels).copied();
-            let is_new = newest.is_none_or(|newest| point.t > newest);
-            self.live.insert(point.labels.clone(), newest.map_or(point.t, |newest| newest.max(point.t)));
-            is_new
-        });
-        for (labels, newest) in before {
-            if self.live.contains_key(&labels) {
-                continue;
-            }
-            if !is_whole && now.since(newest) <= AGE_MS_MAX {
-                self.live.insert(labels, newest);
-            } else {
-                // Where a node's clock is ahead, the marker comes after what it marks all the same.
-                let t = now.max(newest.plus_ms(1));
-                points.push(Point { labels, t, value: model::Value::Float(stale_nan()) });
-            }
-        }
-        points
+    fn state(&mut self, state: &PodState, now: TimestampMs) {
+        let pod = state.pod.as_str();
+        let one = |yes: bool| f64::from(u8::from(yes));
+        self.add(PHASE, pod, Some(("phase", state.phase)), now, Some(1.0));
+        self.add(READY, pod, None, now, state.ready.map(one));
+        self.add(READY_TIME, pod, None, now, state.ready_since.map(TimestampMs::as_secs_f64));
+        self.add(START_TIME, pod, None, now, state.started.map(TimestampMs::as_secs_f64));
+        self.add(DELETED, pod, None, now, Some(one(state.is_deleted)));
     }
 }
 
@@ -158,15 +184,29 @@ fn skip(reading: &mut Reading, reason: &'static str, why: String) {
     reading.skipped.entry(reason).or_insert((0, why)).0 += 1;
 }
 
+fn skip_beyond(reading: &mut Reading, pod: &str) {
+    skip(reading, "over_limit", format!("pod {pod} and others come after the first {PODS_MAX}"));
+}
+
 const CPU: &str = "k8s_container_cpu_usage";
 const MEMORY: &str = "k8s_container_memory_working_set_bytes";
 const WINDOW: &str = "k8s_pod_usage_window_seconds";
+const PHASE: &str = "k8s_pod_status_phase";
+const READY: &str = "k8s_pod_status_ready";
+const READY_TIME: &str = "k8s_pod_status_ready_time_seconds";
+const START_TIME: &str = "k8s_pod_start_time_seconds";
+const DELETED: &str = "k8s_pod_deleted";
 
 fn metadata() -> Vec<(String, Metadata)> {
     let families = [
         (CPU, "", "Cores that a container uses, over the window of its pod."),
         (MEMORY, "bytes", "Working set of a container."),
         (WINDOW, "seconds", "Over how long the CPU use of a pod was measured."),
+        (PHASE, "", "1 for the phase that a pod is in."),
+        (READY, "", "Whether a pod is ready."),
+        (READY_TIME, "seconds", "When the readiness of a pod last changed, since the epoch."),
+        (START_TIME, "seconds", "When the kubelet took a pod on, since the epoch."),
+        (DELETED, "", "Whether a pod is being deleted."),
     ];
     let family = |(name, unit, help): (&str, &str, &str)| {
         let metadata = Metadata { kind: MetricKind::Gauge, unit: unit.to_owned(), help: help.to_owned() };
@@ -182,6 +222,8 @@ mod tests {
     use super::*;
     use crate::model::is_stale_nan;
 
+    const WHOLE: Whole = Whole { usage: true, states: true };
+    const PART: Whole = Whole { usage: false, states: false };
     const NOW: TimestampMs = TimestampMs(1_795_640_400_000);
 
     /// A pod that was measured `age_secs` ago.
@@ -194,7 +236,7 @@ mod tests {
 
     fn workload(pods: Vec<Value>) -> [Workload; 1] {
         let requests = Resources { cpu_request: Some(2.0), ..Resources::default() };
-        [Workload { containers: vec![("rivet-engine".into(), requests)], pods }]
+        [Workload { containers: vec![("rivet-engine".into(), requests)], pods, states: Vec::new() }]
     }
 
     fn values(batch: &Batch) -> Vec<String> {
@@ -211,7 +253,7 @@ mod tests {
     #[test]
     fn a_pod_is_told_once_for_each_time_that_it_was_measured() {
         let mut step = PodMetrics::new(Some("eu".into()));
-        let reading = step.read("rivet", &workload(vec![pod("a", 20, "412345678n")]), true, NOW);
+        let reading = step.read("rivet", &workload(vec![pod("a", 20, "412345678n")]), WHOLE, NOW);
         let of = r#"cluster="eu", container="rivet-engine", instance="metrics.k8s.io", job="kubernetes", namespace="rivet", pod="a""#;
         let pod_only = of.replace(r#"container="rivet-engine", "#, "");
         assert_eq!(
@@ -223,10 +265,10 @@ mod tests {
                 format!("k8s_pod_usage_window_seconds{{{pod_only}}} 15 at 20000"),
             ]
         );
-        assert_eq!((reading.pods, reading.batch.metadata.len()), (1, 3));
+        assert_eq!((reading.pods, reading.batch.metadata.len()), (1, 8));
         // Nothing newer, something older, something newer.
         for (age, points) in [(20, 0), (40, 0), (5, 4)] {
-            let again = step.read("rivet", &workload(vec![pod("a", age, "1")]), true, NOW);
+            let again = step.read("rivet", &workload(vec![pod("a", age, "1")]), WHOLE, NOW);
             assert_eq!(again.batch.points.len(), points, "{age}");
             assert!(again.batch.metadata.is_empty());
         }
@@ -236,16 +278,57 @@ mod tests {
     fn a_pod_that_is_gone_is_marked_at_once_and_after_failures_when_it_is_old() {
         let mut step = PodMetrics::new(None);
         let both = workload(vec![pod("a", 20, "1"), pod("b", 20, "1")]);
-        assert_eq!(step.read("rivet", &both, true, NOW).batch.points.len(), 8);
-        let alone = step.read("rivet", &workload(vec![pod("a", 10, "1")]), true, NOW);
+        assert_eq!(step.read("rivet", &both, WHOLE, NOW).batch.points.len(), 8);
+        let alone = step.read("rivet", &workload(vec![pod("a", 10, "1")]), WHOLE, NOW);
         let stale: Vec<_> = values(&alone.batch).into_iter().filter(|v| v.contains("stale")).collect();
         assert!(stale.len() == 4 && stale.iter().all(|v| v.contains(r#"pod="b""#)), "{stale:?}");
         // From a list that is not whole nothing follows.
-        assert!(step.read("rivet", &[], false, NOW).batch.points.is_empty());
+        assert!(step.read("rivet", &[], PART, NOW).batch.points.is_empty());
         assert!(step.without_reading(NOW.plus_ms(AGE_MS_MAX - 10_000)).points.is_empty());
         let old = step.without_reading(NOW.plus_ms(AGE_MS_MAX - 9_999));
         assert!(old.points.len() == 4 && values(&old).iter().all(|v| v.contains("stale")), "{old:?}");
         assert!(step.without_reading(NOW.plus_ms(2 * AGE_MS_MAX)).points.is_empty(), "once");
+    }
+
+    #[test]
+    fn the_state_of_a_pod_is_told_at_each_reading_until_it_is_gone() {
+        let mut step = PodMetrics::new(None);
+        let state = |phase: &str, ready: &str| {
+            let since = NOW.plus_ms(-60_000).to_rfc3339();
+            let conditions = json!([{"type": "Ready", "status": ready, "lastTransitionTime": since}]);
+            let status = json!({"phase": phase, "startTime": since, "conditions": conditions});
+            [Workload { states: vec![json!({"metadata": {"name": "a"}, "status": status})], ..Workload::default() }]
+        };
+        let of =
+            |more: &str| format!(r#"instance="metrics.k8s.io", job="kubernetes", namespace="rivet"{more}, pod="a""#);
+        let pending = step.read("rivet", &state("Pending", "False"), WHOLE, NOW);
+        assert_eq!(pending.pods, 0, "usage is what counts as read");
+        let secs = NOW.plus_ms(-60_000).as_secs_f64();
+        assert_eq!(
+            values(&pending.batch),
+            [
+                format!("k8s_pod_deleted{{{}}} 0 at 0", of("")),
+                format!("k8s_pod_start_time_seconds{{{}}} {secs} at 0", of("")),
+                format!(
+                    r#"k8s_pod_status_phase{{{}, phase="Pending", pod="a"}} 1 at 0"#,
+                    of("").replace(r#", pod="a""#, "")
+                ),
+                format!("k8s_pod_status_ready_time_seconds{{{}}} {secs} at 0", of("")),
+                format!("k8s_pod_status_ready{{{}}} 0 at 0", of("")),
+            ]
+        );
+        let later = NOW.plus_ms(30_000);
+        let running = step.read("rivet", &state("Running", "True"), WHOLE, later);
+        let texts = values(&running.batch);
+        assert!(
+            texts.len() == 6 && texts.iter().filter(|t| t.contains("stale")).count() == 1,
+            "the old phase ends: {texts:?}"
+        );
+        // Where pods may no longer be listed, what was known of them ends after three minutes, and their usage goes on.
+        let part = Whole { usage: true, states: false };
+        assert!(step.read("rivet", &[], part, later.plus_ms(AGE_MS_MAX)).batch.points.is_empty());
+        let ended = step.read("rivet", &[], part, later.plus_ms(AGE_MS_MAX + 1));
+        assert_eq!(ended.batch.points.len(), 5);
     }
 
     #[test]
@@ -255,7 +338,7 @@ mod tests {
         broken["containers"][0]["usage"]["cpu"] = json!("lots");
         let pods =
             vec![pod("a", 181, "1"), pod("b", -61, "1"), broken, json!(7), pod("d", 180, "1"), pod("e", -60, "1")];
-        let reading = step.read("rivet", &workload(pods), true, NOW);
+        let reading = step.read("rivet", &workload(pods), WHOLE, NOW);
         assert_eq!(reading.pods, 2);
         let said: Vec<_> = reading.skipped.iter().map(|(reason, (n, why))| (*reason, *n, why.as_str())).collect();
         assert_eq!(
@@ -268,7 +351,7 @@ mod tests {
         );
         assert!(said.iter().all(|(reason, ..)| SKIPPED.contains(reason)));
         // A marker comes after what it marks, also where that is ahead.
-        let gone = step.read("rivet", &[], true, NOW);
+        let gone = step.read("rivet", &[], WHOLE, NOW);
         assert!(values(&gone.batch).iter().any(|v| v.contains(r#"pod="e""#) && v.ends_with("stale at -60001")));
     }
 
@@ -276,7 +359,7 @@ mod tests {
     fn ten_thousand_pods_are_cut_and_counted() {
         let mut step = PodMetrics::new(None);
         let pods = (0..10_000).map(|n| pod(&format!("p-{n:05}"), 10, "1m")).collect();
-        let reading = step.read("rivet", &workload(pods), true, NOW);
+        let reading = step.read("rivet", &workload(pods), WHOLE, NOW);
         assert_eq!((reading.pods, reading.batch.points.len()), (PODS_MAX, 4 * PODS_MAX));
         assert_eq!(reading.skipped["over_limit"].0, 8_000);
     }

@@ -104,8 +104,10 @@ pub struct PodMetrics {
     pub namespace: String,
     /// One for each Deployment or StatefulSet of the engine.
     pub workloads: Vec<MeasuredWorkload>,
-    /// Why lists are not whole.
+    /// Why lists of usage are not whole.
     pub unread: Vec<String>,
+    /// Why lists of pods are not whole, or are not there.
+    pub states_unread: Vec<String>,
 }
 
 /// The pods of one workload.
@@ -115,4 +117,6 @@ pub struct MeasuredWorkload {
     pub containers: Vec<(String, Resources, Resources)>,
     /// Objects of kind `PodMetrics`.
     pub pods: Vec<Value>,
+    /// Objects of kind `Pod`.
+    pub states: Vec<Value>,
 }

@@ -1,7 +1,9 @@
-//! What the engine's pods use, by metrics.k8s.io (metrics-server): what the autoscaler itself goes by.
+//! What the engine's pods use, by metrics.k8s.io (metrics-server), and in what state they are: what the autoscaler itself
+//! goes by.
 //!
 //! In:  the same access as the checklist's.   Out: [`PodMetrics`], objects as they came.
-//! Always: only pods of the engine's workloads are asked for, so that ten thousand others cost nothing.
+//! Always: only pods of the engine's workloads are asked for, so that ten thousand others cost nothing. Where pods may not
+//! be listed, usage is told without their states.
 //! Limits: those of a list; workloads are looked up anew after every failure and every [`LOOK_UP_EVERY`] readings.
 
 use super::{Access, PodMetrics, Refused};
@@ -93,8 +95,18 @@ mod session {
             for workload in &self.workloads {
                 let listed = self.lists.list(GROUP, "pods", Some(&workload.selector)).await.map_err(explained)?;
                 metrics.unread.extend(listed.unread);
+                let states = match self.lists.list("api/v1", "pods", Some(&workload.selector)).await {
+                    Ok(states) => {
+                        metrics.states_unread.extend(states.unread);
+                        states.items
+                    }
+                    Err(refused) => {
+                        metrics.states_unread.push(refused.gap.reason().to_owned());
+                        Vec::new()
+                    }
+                };
                 let containers = workload.containers.clone();
-                metrics.workloads.push(MeasuredWorkload { containers, pods: listed.items });
+                metrics.workloads.push(MeasuredWorkload { containers, pods: listed.items, states });
             }
             self.readings += 1;
             Ok((self, metrics))
