@@ -42,6 +42,7 @@ mod pod_metrics;
 mod prometheus_api;
 mod prometheus_cancel;
 mod prometheus_limits;
+mod prometheus_reply;
 mod promql_conformance;
 mod promql_fuzz;
 mod promql_limits;

@@ -108,3 +108,10 @@ async fn a_query_that_finds_no_slot_in_time_is_a_timeout() {
     first.abort();
     wait_until_left(&storage).await;
 }
+
+#[tokio::test]
+async fn no_time_at_all_is_too_little_for_any_query() {
+    let (_, router) = endless();
+    let (status, body) = get(&router, "/api/v1/query?query=1&timeout=0").await;
+    assert_eq!((status, &body["errorType"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("timeout")), "{body}");
+}

@@ -1,6 +1,6 @@
 //! The JSON envelope of Prometheus' API, its error types, and the numbers as it writes them.
 
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -97,19 +97,18 @@ pub fn success(data: impl Serialize, warnings: &[String], infos: &[String]) -> R
     axum::Json(Envelope { status: "success", data, warnings, infos }).into_response()
 }
 
-/// A successful answer whose `data` is JSON already.
-pub fn success_raw(data: &[u8], warnings: &[String], infos: &[String]) -> Response {
-    let mut body = Vec::with_capacity(data.len() + 64);
-    body.extend_from_slice(br#"{"status":"success","data":"#);
-    body.extend_from_slice(data);
+/// What stands before the data of a successful answer.
+pub const OPENING: &[u8] = br#"{"status":"success","data":"#;
+
+/// Writes what stands behind the data: the annotations of a query.
+pub fn write_closing(out: &mut Vec<u8>, warnings: &[String], infos: &[String]) {
     for (name, list) in [("warnings", warnings), ("infos", infos)] {
         if !list.is_empty() {
             let json = serde_json::to_string(list).expect("strings are JSON");
-            body.extend_from_slice(format!(r#","{name}":{json}"#).as_bytes());
+            out.extend_from_slice(format!(r#","{name}":{json}"#).as_bytes());
         }
     }
-    body.push(b'}');
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    out.push(b'}');
 }
 
 /// Writes a float as Go's `strconv.FormatFloat(v, 'f', -1, 64)`: shortest digits, never an exponent.

@@ -6,30 +6,25 @@ use std::sync::Arc;
 use axum::extract;
 use axum::response::Response;
 
-use super::answer::{ApiError, success};
+use super::answer::{ApiError, OPENING, success, write_closing};
 use super::params::Params;
+use super::points::{write_cut, write_json};
+use super::reply::{Pieces, reply};
 use crate::api::State;
-use crate::model::{Labels, Matcher, TimeRange};
+use crate::model::{Matcher, TimeRange};
 use crate::storage::{Select, SelectError};
 
 pub async fn series(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
-    let (selectors, range) = (params.selectors()?, params.range()?);
+    let selectors = params.selectors()?;
     if selectors.is_empty() {
         return Err(ApiError::bad_data("no match[] parameter provided".into()));
     }
-    let found: BTreeSet<Labels> =
-        for_each_selector(&state, selectors, range, |store, matchers, range| store.series(matchers, range)).await?;
-    Ok(limited(found, params.limit()?))
+    union(&state, &params, selectors, |store, matchers, range| store.series(matchers, range)).await
 }
 
 pub async fn names(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
-    let (selectors, range) = (params.selectors()?, params.range()?);
-    let found: BTreeSet<String> =
-        for_each_selector(&state, or_everything(selectors), range, |store, matchers, range| {
-            store.label_names(matchers, range)
-        })
-        .await?;
-    Ok(limited(found, params.limit()?))
+    let selectors = or_everything(params.selectors()?);
+    union(&state, &params, selectors, |store, matchers, range| store.label_names(matchers, range)).await
 }
 
 pub async fn values(
@@ -40,13 +35,8 @@ pub async fn values(
     if name.is_empty() {
         return Err(ApiError::bad_data("invalid label name: \"\"".into()));
     }
-    let (selectors, range) = (params.selectors()?, params.range()?);
-    let found: BTreeSet<String> =
-        for_each_selector(&state, or_everything(selectors), range, move |store, matchers, range| {
-            store.label_values(&name, matchers, range)
-        })
-        .await?;
-    Ok(limited(found, params.limit()?))
+    let selectors = or_everything(params.selectors()?);
+    union(&state, &params, selectors, move |store, matchers, range| store.label_values(&name, matchers, range)).await
 }
 
 pub async fn metadata(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
@@ -61,37 +51,29 @@ fn or_everything(selectors: Vec<Vec<Matcher>>) -> Vec<Vec<Matcher>> {
     if selectors.is_empty() { vec![Vec::new()] } else { selectors }
 }
 
-/// The union of what the store answers to each selector; runs on a blocking thread.
-async fn for_each_selector<T, F>(
-    state: &State,
-    selectors: Vec<Vec<Matcher>>,
-    range: TimeRange,
-    ask: F,
-) -> Result<BTreeSet<T>, ApiError>
+/// The union of what the store answers to each selector, in order; in a slot of the queries and within their timeout.
+async fn union<T, F>(state: &State, params: &Params, selectors: Vec<Vec<Matcher>>, ask: F) -> Result<Response, ApiError>
 where
-    T: Ord + Send + 'static,
+    T: Ord + serde::Serialize + Send + 'static,
     F: Fn(&dyn Select, &[Matcher], TimeRange) -> Result<Vec<T>, SelectError> + Send + 'static,
 {
+    let (range, limit) = (params.range()?, params.limit()?);
     let store: Arc<dyn Select> = state.storage.clone();
-    let work = move || -> Result<BTreeSet<T>, SelectError> {
+    reply(state, state.query.timeout.0, false, move |turn| {
         let mut found = BTreeSet::new();
         for matchers in &selectors {
-            found.extend(ask(&*store, matchers, range)?);
+            turn.cancel.check()?;
+            found.extend(ask(&*store, matchers, range).map_err(|e| ApiError::execution(e.to_string()))?);
         }
-        Ok(found)
-    };
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| ApiError::internal(e.to_string()))?
-        .map_err(|e| ApiError::execution(e.to_string()))
-}
-
-fn limited<T: serde::Serialize + Ord>(found: BTreeSet<T>, limit: Option<usize>) -> Response {
-    match limit {
-        Some(n) if found.len() > n => {
-            let first: Vec<T> = found.into_iter().take(n).collect();
-            success(first, &["results truncated due to limit".to_owned()], &[])
-        }
-        _ => success(found, &[], &[]),
-    }
+        Ok(move |to: &mut Pieces| {
+            let limit = limit.unwrap_or(usize::MAX);
+            let is_cut = found.len() > limit;
+            to.out().extend_from_slice(OPENING);
+            write_cut(to, found.into_iter().take(limit), |out, one| write_json(out, one))?;
+            let warnings = is_cut.then(|| "results truncated due to limit".to_owned());
+            write_closing(to.out(), warnings.as_slice(), &[]);
+            Ok(())
+        })
+    })
+    .await
 }

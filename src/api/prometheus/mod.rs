@@ -11,6 +11,7 @@ mod labels;
 mod params;
 mod points;
 mod query;
+mod reply;
 mod rules;
 mod status;
 mod targets;

@@ -1,45 +1,35 @@
 //! Values of queries as JSON, in the form Prometheus' clients read.
 
 use super::answer::{write_f64, write_time};
+use super::reply::{Gone, Pieces};
 use crate::model::{FloatHistogram, Labels, Sample, TimestampMs, Value};
 use crate::promql::QueryValue;
 
-/// Bytes that most points of a range take, `[1795453468.123,"123456.789"],`, and their labels.
-const POINT_BYTES: usize = 32;
-const METRIC_BYTES: usize = 160;
-
-/// Room that an answer is likely to need; what is not used of it is never touched.
-fn bytes_expected(value: &QueryValue) -> usize {
-    match value {
-        QueryValue::Matrix(matrix) => {
-            matrix.iter().map(|series| METRIC_BYTES + series.floats.len() * POINT_BYTES).sum()
-        }
-        QueryValue::Vector(vector) => vector.len() * (METRIC_BYTES + POINT_BYTES),
-        QueryValue::Scalar(_) | QueryValue::String(..) => 0,
-    }
-}
-
-/// `{"resultType":…,"result":…}` as Prometheus writes it, with `stats` where they were asked for.
-pub fn data(value: &QueryValue, stats: Option<&serde_json::Value>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256 + bytes_expected(value));
+/// Writes `{"resultType":…,"result":…}` as Prometheus does, with `stats` where they were asked for.
+///
+/// What was written of the value is given back at once, so that a large answer is not held twice.
+///
+/// # Errors
+/// Nobody takes the answer any more.
+pub fn write(value: QueryValue, stats: Option<&serde_json::Value>, to: &mut Pieces) -> Result<(), Gone> {
     let kind = match value {
         QueryValue::Scalar(_) => "scalar",
         QueryValue::String(..) => "string",
         QueryValue::Vector(_) => "vector",
         QueryValue::Matrix(_) => "matrix",
     };
-    out.extend_from_slice(format!(r#"{{"resultType":"{kind}","result":"#).as_bytes());
-    let mut times = Vec::new();
+    to.out().extend_from_slice(format!(r#"{{"resultType":"{kind}","result":"#).as_bytes());
     match value {
-        QueryValue::Scalar(sample) => write_point(&mut out, *sample),
+        QueryValue::Scalar(sample) => write_point(to.out(), sample),
         QueryValue::String(t, text) => {
+            let out = to.out();
             out.push(b'[');
-            write_time(&mut out, *t);
+            write_time(out, t);
             out.push(b',');
-            write_json(&mut out, text);
+            write_json(out, &text);
             out.push(b']');
         }
-        QueryValue::Vector(vector) => write_list(&mut out, vector, |out, sample| {
+        QueryValue::Vector(vector) => write_cut(to, vector, |out, sample| {
             write_metric(out, &sample.labels);
             match &sample.value {
                 Value::Float(v) => {
@@ -52,26 +42,47 @@ pub fn data(value: &QueryValue, stats: Option<&serde_json::Value>) -> Vec<u8> {
                 }
             }
             out.push(b'}');
-        }),
-        QueryValue::Matrix(matrix) => write_list(&mut out, matrix, |out, series| {
-            write_metric(out, &series.labels);
-            if !series.floats.is_empty() {
-                out.extend_from_slice(br#","values":"#);
-                write_points(out, &series.floats, &mut times);
-            }
-            if !series.histograms.is_empty() {
-                out.extend_from_slice(br#","histograms":"#);
-                write_list(out, &series.histograms, |out, (t, h)| write_histogram_point(out, *t, h));
-            }
-            out.push(b'}');
-        }),
+        })?,
+        QueryValue::Matrix(matrix) => {
+            let mut times = Vec::new();
+            write_cut(to, matrix, |out, series| {
+                write_metric(out, &series.labels);
+                if !series.floats.is_empty() {
+                    out.extend_from_slice(br#","values":"#);
+                    write_points(out, &series.floats, &mut times);
+                }
+                if !series.histograms.is_empty() {
+                    out.extend_from_slice(br#","histograms":"#);
+                    write_list(out, &series.histograms, |out, (t, h)| write_histogram_point(out, *t, h));
+                }
+                out.push(b'}');
+            })?;
+        }
     }
     if let Some(stats) = stats {
-        out.extend_from_slice(br#","stats":"#);
-        write_json(&mut out, stats);
+        to.out().extend_from_slice(br#","stats":"#);
+        write_json(to.out(), stats);
     }
-    out.push(b'}');
-    out
+    to.out().push(b'}');
+    Ok(())
+}
+
+/// Writes a list of which each item may end a piece.
+pub fn write_cut<T>(
+    to: &mut Pieces,
+    items: impl IntoIterator<Item = T>,
+    mut write: impl FnMut(&mut Vec<u8>, T),
+) -> Result<(), Gone> {
+    to.out().push(b'[');
+    for (i, item) in items.into_iter().enumerate() {
+        if i > 0 {
+            to.out().push(b',');
+        }
+        write(to.out(), item);
+        to.cut()?;
+    }
+    to.out().push(b']');
+    Ok(())
 }
 
 fn write_list<T>(out: &mut Vec<u8>, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {
@@ -85,7 +96,7 @@ fn write_list<T>(out: &mut Vec<u8>, items: &[T], mut write: impl FnMut(&mut Vec<
     out.push(b']');
 }
 
-fn write_json(out: &mut Vec<u8>, value: impl serde::Serialize) {
+pub fn write_json(out: &mut Vec<u8>, value: impl serde::Serialize) {
     value.serialize(&mut serde_json::Serializer::new(out)).expect("strings and maps of strings are JSON");
 }
 
@@ -208,7 +219,9 @@ mod tests {
             series(&[(1_000, 1.0), (3_000, 0.5)]),
             series(&[(-1_500, 1e21), (1_000, 2.0), (2_050, f64::NAN), (3_000, -0.0), (i64::MAX, 3.0)]),
         ];
-        let text = String::from_utf8(data(&QueryValue::Matrix(matrix), None)).unwrap();
+        let mut pieces = Pieces::unsent();
+        write(QueryValue::Matrix(matrix), None, &mut pieces).unwrap();
+        let text = String::from_utf8(std::mem::take(pieces.out())).unwrap();
         let values = r#"[{"metric":{},"values":[[1,"1"],[3,"0.5"]]},{"metric":{},"values":[[-1.500,"1000000000000000000000"],[1,"2"],[2.050,"NaN"],[3,"-0"],[9223372036854775.807,"3"]]}]"#;
         assert_eq!(text, format!(r#"{{"resultType":"matrix","result":{values}}}"#));
     }

@@ -1,17 +1,17 @@
 //! `query`, `query_range`, `query_exemplars`, `format_query`, `parse_query`.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract;
 use axum::response::Response;
 
 use serde_json::json;
 
-use super::answer::{ApiError, success, success_raw, write_f64};
+use super::answer::{ApiError, OPENING, success, write_closing, write_f64};
 use super::params::Params;
+use super::reply::{Gone, Pieces, reply};
 use super::{points, tree};
 use crate::api::State;
 use crate::model::{Exemplar, Labels, Matcher, Metadata, TimeRange};
@@ -23,12 +23,8 @@ const MAX_POINTS_PER_SERIES: i64 = 11_000;
 
 pub async fn instant(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
     let at = params.time("time")?.unwrap_or_else(|| state.clock.now());
-    let limit = params.limit()?;
-    let answered = run(&state, &params, (1, 0), move |engine, storage, expr, cancel| {
-        engine.instant_with(storage, expr, at, cancel)
-    })
-    .await?;
-    Ok(answer(answered, limit))
+    run(&state, &params, (1, 0), move |engine, storage, expr, cancel| engine.instant_with(storage, expr, at, cancel))
+        .await
 }
 
 pub async fn range(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
@@ -49,14 +45,12 @@ pub async fn range(extract::State(state): extract::State<State>, params: Params)
                 .into(),
         ));
     }
-    let limit = params.limit()?;
     let span_ms = end.since(start).unsigned_abs();
     let steps = span_ms / step.unsigned_abs() + 1;
-    let answered = run(&state, &params, (steps, span_ms), move |engine, storage, expr, cancel| {
+    run(&state, &params, (steps, span_ms), move |engine, storage, expr, cancel| {
         engine.range_with(storage, expr, start, end, step, cancel)
     })
-    .await?;
-    Ok(answer(answered, limit))
+    .await
 }
 
 /// The exemplars of every series that a selector of the query names.
@@ -94,21 +88,6 @@ pub async fn format(params: Params) -> Result<Response, ApiError> {
 fn parse(params: &Params) -> Result<promql::Expr, ApiError> {
     let text = params.get("query").unwrap_or("");
     promql::parse(text).map_err(|e| ApiError::bad_param("query", e.to_string()))
-}
-
-/// Sets the flag when it goes out of scope: the client left, or the answer is there and nobody looks any more.
-struct CancelOnDrop(Cancel);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
-/// An answer, and what it took where the request asked for `stats`.
-struct Answered {
-    result: QueryResult,
-    stats: Option<serde_json::Value>,
 }
 
 /// A store that counts the samples it gives out.
@@ -165,15 +144,14 @@ impl Select for Counting {
 
 /// Runs a query of so many steps over so many milliseconds, within the concurrency limit and the timeout: on a blocking
 /// thread, or at once where it is so little that waking one would take longer.
-async fn run<F>(state: &State, params: &Params, (steps, span_ms): (u64, u64), evaluate: F) -> Result<Answered, ApiError>
+async fn run<F>(state: &State, params: &Params, (steps, span_ms): (u64, u64), evaluate: F) -> Result<Response, ApiError>
 where
     F: FnOnce(&promql::Engine, &dyn Select, &promql::Expr, &Cancel) -> Result<QueryResult, QueryError> + Send + 'static,
 {
-    let expr = parse(params)?;
-    let limit = state.query.timeout.0;
+    let (expr, limit) = (parse(params)?, params.limit()?);
     let timeout = match params.duration_ms("timeout")? {
-        Some(ms) => Duration::from_millis(ms.max(0).unsigned_abs()).min(limit),
-        None => limit,
+        Some(ms) => Duration::from_millis(ms.max(0).unsigned_abs()).min(state.query.timeout.0),
+        None => state.query.timeout.0,
     };
     let engine = match params.duration_ms("lookback_delta")? {
         Some(lookback_ms) if lookback_ms > 0 => {
@@ -182,37 +160,22 @@ where
         }
         _ => state.engine.clone(),
     };
-    let late = || ApiError::timeout(QueryError::TimedOut.to_string());
-    let asked = tokio::time::Instant::now();
-    let deadline = asked + timeout;
-    let _permit = tokio::time::timeout_at(deadline, state.query_slots.clone().acquire_owned())
-        .await
-        .map_err(|_| late())?
-        .map_err(|_| ApiError::internal("the agent is stopping".into()))?;
-    let cancel = Cancel::default();
-    let guard = CancelOnDrop(cancel.clone());
-    let storage = Arc::new(Counting { store: state.storage.clone(), samples: AtomicU64::new(0) });
-    let (counted, began) = (storage.clone(), tokio::time::Instant::now());
-    let is_little = engine.is_little(&*storage, &expr, steps, span_ms);
-    let work = move || evaluate(&engine, &*storage, &expr, &cancel);
-    let outcome = match is_little {
-        true => catch_unwind(AssertUnwindSafe(work)).map_err(|_| "it panicked".to_owned()),
-        false => {
-            let work = tokio::task::spawn_blocking(work);
-            tokio::time::timeout_at(deadline, work).await.map_err(|_| late())?.map_err(|panic| panic.to_string())
-        }
-    };
-    drop(guard);
-    match outcome {
-        Ok(Ok(result)) => {
-            let stats = params.get("stats").map(|_| {
-                let (queued, took) = (began.duration_since(asked).as_secs_f64(), began.elapsed().as_secs_f64());
-                let samples = counted.samples.load(Ordering::Relaxed);
-                stats(queued, took, samples)
-            });
-            Ok(Answered { result, stats })
-        }
-        Ok(Err(error)) => Err(match error {
+    let storage = Counting { store: state.storage.clone(), samples: AtomicU64::new(0) };
+    let with_stats = params.get("stats").is_some();
+    let is_little = engine.is_little(&storage, &expr, steps, span_ms);
+    reply(state, timeout, is_little, move |turn| {
+        let began = Instant::now();
+        let result = evaluate(&engine, &storage, &expr, &turn.cancel).map_err(ApiError::from)?;
+        let samples = storage.samples.load(Ordering::Relaxed);
+        let stats = with_stats.then(|| stats(turn.queued.as_secs_f64(), began.elapsed().as_secs_f64(), samples));
+        Ok(move |to: &mut Pieces| write(result, limit, stats.as_ref(), to))
+    })
+    .await
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        match error {
             QueryError::Canceled => ApiError::canceled(error.to_string()),
             QueryError::TimedOut => ApiError::timeout(error.to_string()),
             QueryError::Parse(_) | QueryError::BadQuery(_) | QueryError::Experimental { .. } => {
@@ -220,8 +183,7 @@ where
             }
             QueryError::Storage(source) => ApiError::internal(source.to_string()),
             _ => ApiError::execution(error.to_string()),
-        }),
-        Err(panic) => Err(ApiError::internal(format!("the query failed inside the evaluator: {panic}"))),
+        }
     }
 }
 
@@ -237,10 +199,14 @@ fn stats(queued: f64, took: f64, samples: u64) -> serde_json::Value {
     })
 }
 
-fn answer(answered: Answered, limit: Option<usize>) -> Response {
-    let Answered { mut result, stats } = answered;
-    let mut warnings = std::mem::take(&mut result.warnings);
-    let truncated = limit.is_some_and(|n| match &mut result.value {
+fn write(
+    result: QueryResult,
+    limit: Option<usize>,
+    stats: Option<&serde_json::Value>,
+    to: &mut Pieces,
+) -> Result<(), Gone> {
+    let QueryResult { mut value, mut warnings, infos } = result;
+    let truncated = limit.is_some_and(|n| match &mut value {
         QueryValue::Vector(v) if v.len() > n => {
             v.truncate(n);
             true
@@ -254,5 +220,8 @@ fn answer(answered: Answered, limit: Option<usize>) -> Response {
     if truncated {
         warnings.push("results truncated due to limit".into());
     }
-    success_raw(&points::data(&result.value, stats.as_ref()), &warnings, &result.infos)
+    to.out().extend_from_slice(OPENING);
+    points::write(value, stats, to)?;
+    write_closing(to.out(), &warnings, &infos);
+    Ok(())
 }
