@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::Labels;
 use super::labels::{Quoted, is_legacy_label_name};
-use super::pattern::{Pattern, REGEX_BYTES_MAX};
+use super::pattern::{Pattern, PatternError, REGEX_BYTES_MAX};
 
 /// The four comparisons of a label matcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,7 +34,7 @@ impl MatchOp {
 #[derive(Debug, thiserror::Error)]
 pub enum MatcherError {
     #[error("regular expression `{pattern}` does not compile")]
-    Regex { pattern: String, source: Box<regex::Error> },
+    Regex { pattern: String, source: Box<PatternError> },
 }
 
 /// A condition on the value of one label; an absent label counts as the empty value.

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 
 use regex::{Regex, RegexBuilder};
 
+use super::re2::{SyntaxError, of_re2};
+
 /// Largest compiled expression with the memory it works in. One that takes that much may need a millisecond for a text
 /// of a hundred bytes.
 pub const REGEX_BYTES_MAX: usize = 4 << 20;
@@ -14,6 +16,16 @@ pub const REGEX_BYTES_MAX: usize = 4 << 20;
 /// Sizes of compiled expressions that are tried in turn, because the library only tells whether one is exceeded; and
 /// the memory that each may work in.
 const SIZES: [(usize, usize); 3] = [(16 << 10, 64 << 10), (128 << 10, 512 << 10), (1 << 20, 3 << 20)];
+
+/// Why a pattern cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PatternError {
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    /// It needs too much memory once compiled.
+    #[error(transparent)]
+    Compile(#[from] regex::Error),
+}
 
 /// A pattern that texts are matched with as a whole.
 #[derive(Clone, Debug)]
@@ -42,7 +54,7 @@ impl Pattern {
     ///
     /// # Errors
     /// It is not a regular expression, or needs more than `bytes_max` once compiled.
-    pub fn new(pattern: &str, bytes_max: usize) -> Result<Self, regex::Error> {
+    pub fn new(pattern: &str, bytes_max: usize) -> Result<Self, PatternError> {
         if let Some(texts) = alternatives(pattern) {
             return Ok(Self(Kind::Texts(texts)));
         }
@@ -91,12 +103,9 @@ impl Pattern {
 ///
 /// # Errors
 /// It is not a regular expression, or needs more than `bytes_max`.
-pub fn compile(pattern: &str, bytes_max: usize) -> Result<(Regex, usize), regex::Error> {
-    let dialect = of_re2(pattern);
-    // Parentheses that do not belong together could leave the ones that anchor.
-    if pattern.contains(')') {
-        regex_syntax(&dialect)?;
-    }
+pub fn compile(pattern: &str, bytes_max: usize) -> Result<(Regex, usize), PatternError> {
+    // It is a pattern by itself, so that no parenthesis of it closes the one around it.
+    let dialect = of_re2(pattern)?;
     let anchored = format!("^(?s:{dialect})$");
     let build = |(size, work): (usize, usize)| {
         RegexBuilder::new(&anchored).size_limit(size).dfa_size_limit(work).build().map(|regex| (regex, size + work))
@@ -108,46 +117,7 @@ pub fn compile(pattern: &str, bytes_max: usize) -> Result<(Regex, usize), regex:
             break;
         }
     }
-    last
-}
-
-/// Whether the pattern is one by itself.
-fn regex_syntax(pattern: &str) -> Result<(), regex::Error> {
-    // Its size is the business of the anchored one.
-    match RegexBuilder::new(pattern).size_limit(SIZES[0].0).build() {
-        Ok(_) | Err(regex::Error::CompiledTooBig(_)) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// The pattern with what RE2 reads otherwise: `\d`, `\w`, `\s` and `\b` mean ASCII, `\Q…\E` is text.
-fn of_re2(pattern: &str) -> String {
-    let mut out = String::with_capacity(pattern.len());
-    let mut rest = pattern.chars();
-    while let Some(c) = rest.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match rest.next() {
-            Some('d') => out.push_str("[0-9]"),
-            Some('D') => out.push_str("[^0-9]"),
-            Some('w') => out.push_str("[0-9A-Za-z_]"),
-            Some('W') => out.push_str("[^0-9A-Za-z_]"),
-            Some('s') => out.push_str(r"[\t\n\f\r ]"),
-            Some('S') => out.push_str(r"[^\t\n\f\r ]"),
-            Some(b @ ('b' | 'B')) => out.push_str(&format!(r"(?-u:\{b})")),
-            Some('Q') => {
-                let quoted = rest.as_str();
-                let (text, after) = quoted.split_once(r"\E").unwrap_or((quoted, ""));
-                out.push_str(&regex::escape(text));
-                rest = after.chars();
-            }
-            Some(other) => out.extend(['\\', other]),
-            None => out.push('\\'),
-        }
-    }
-    out
+    Ok(last?)
 }
 
 /// Characters with a meaning of their own outside brackets.
@@ -224,12 +194,15 @@ mod tests {
 
     #[test]
     fn what_is_no_expression_or_too_large_is_refused() {
-        for text in ["a)|(b", "(", "[a", "a{2", r"\", "*", "(?P<a"] {
-            assert!(Pattern::new(text, REGEX_BYTES_MAX).is_err() || text == "a{2", "{text}");
-        }
-        for text in ["(a{1000}){1000}", "((.{1,100}){1,100}){1,100}", r"(\pL{500}){500}", "(x+x+)+y{99999}"] {
+        for text in
+            ["a)|(b", "(", "[a", r"\", "*", "(?P<a", "(a{1000}){1000}", "((.{1,100}){1,100}){1,100}", "y{99999}"]
+        {
             let error = Pattern::new(text, REGEX_BYTES_MAX).unwrap_err();
-            assert!(matches!(error, regex::Error::CompiledTooBig(_)), "{text}: {error}");
+            assert!(matches!(error, PatternError::Syntax(_)), "{text}: {error}");
+        }
+        for text in [r"(\pL{500}){2}", "(a|[b-z]{900}){1}(\\pL{1000}|x)"] {
+            let error = Pattern::new(text, REGEX_BYTES_MAX).unwrap_err();
+            assert!(matches!(error, PatternError::Compile(regex::Error::CompiledTooBig(_))), "{text}: {error}");
         }
         assert!(Pattern::new("[ab]c", 1_000).is_err(), "the caller's limit counts");
     }

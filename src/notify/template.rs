@@ -11,7 +11,7 @@ use std::sync::Arc;
 use gotmpl::{Template, Value};
 
 use super::page::Page;
-use crate::model::{Alert, Labels, Problem};
+use crate::model::{Alert, Labels, Problem, of_re2};
 
 /// The `{{ define }}` blocks of the files under `templates`.
 #[derive(Clone, Debug, Default)]
@@ -84,14 +84,19 @@ fn engine() -> Template {
             Ok(Value::String(Arc::from(texts.join(&string(args.first())))))
         })
         .func("match", move |args: &[Value]| {
-            let pattern = regex::Regex::new(&string(args.first()));
-            Ok(Value::Bool(pattern.is_ok_and(|p| p.is_match(&string(args.get(1))))))
+            let pattern = pattern(&string(args.first()));
+            Ok(Value::Bool(pattern.is_some_and(|p| p.is_match(&string(args.get(1))))))
         })
         .func("reReplaceAll", move |args: &[Value]| {
             let (pattern, with, text) = (string(args.first()), string(args.get(1)), string(args.get(2)));
-            let replaced = regex::Regex::new(&pattern).map(|p| p.replace_all(&text, with.as_str()).into_owned());
+            let replaced = self::pattern(&pattern).map(|p| p.replace_all(&text, with.as_str()).into_owned());
             Ok(Value::String(Arc::from(replaced.unwrap_or(text))))
         })
+}
+
+/// A pattern of Go's dialect, if it is one.
+fn pattern(text: &str) -> Option<regex::Regex> {
+    regex::Regex::new(&of_re2(text).ok()?).ok()
 }
 
 /// Go's methods as fields.

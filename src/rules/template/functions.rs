@@ -12,7 +12,7 @@ use regex::RegexBuilder;
 use super::humanize;
 use super::number::shortest;
 use super::session::Session;
-use crate::model::parse_duration_ms;
+use crate::model::{of_re2, parse_duration_ms};
 
 /// Names of Go's own functions, which gotmpl registers.
 const BUILTIN: [&str; 19] = [
@@ -328,7 +328,8 @@ fn url_path(url: &str) -> String {
 }
 
 fn pattern(text: &str) -> Result<regex::Regex, TemplateError> {
-    RegexBuilder::new(text)
+    let dialect = of_re2(text).map_err(|e| failure(e.to_string()))?;
+    RegexBuilder::new(&dialect)
         .size_limit(1 << 20)
         .build()
         .map_err(|e| failure(format!("error parsing regexp `{text}`: {e}")))
