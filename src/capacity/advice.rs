@@ -149,7 +149,7 @@ fn database(effective: &Effective, subject: &str) -> Option<Advice> {
 
 /// A maximum that the day's peak, or the next day, is above.
 fn maximum(autoscaler: &Autoscaler, effective: &Effective) -> Option<Advice> {
-    let most = autoscaler.most_replicas?;
+    let most = if effective.is_alone { 1 } else { autoscaler.most_replicas? };
     let ahead = autoscaler.ahead.iter().filter_map(|a| a.unbounded_replicas.or(a.replicas)).max();
     let (peak, when) = match (autoscaler.peak_replicas, ahead) {
         (Some(peak), _) if peak > most => (peak, "the day's highest use asks for"),
@@ -158,6 +158,11 @@ fn maximum(autoscaler: &Autoscaler, effective: &Effective) -> Option<Advice> {
     };
     let database = effective.database.engines().filter(|engines| *engines < peak);
     let advice = match database {
+        _ if effective.is_alone => {
+            "give the engine more CPU or memory, or move to PostgreSQL or FoundationDB: RocksDB has \
+                                    exactly one node"
+                .to_owned()
+        }
         Some(engines) => format!(
             "give each replica more CPU or memory: the database carries {engines} engines, and {peak} are asked for"
         ),

@@ -495,9 +495,13 @@ fn rocksdb_has_one_engine_whatever_the_load() {
     let autoscaler = &report.autoscalers[0];
     assert_eq!(
         (autoscaler.wanted_replicas, autoscaler.unbounded_replicas, autoscaler.most_replicas),
-        (Some(1), Some(3), Some(1))
+        (Some(1), Some(3), None),
+        "nobody could raise that maximum"
     );
     assert!(report.rows.iter().all(|row| row.kind != Kind::CpuMaximum));
+    let advice: Vec<_> =
+        report.advice.iter().filter(|a| a.kind == Kind::CpuMaximum).map(|a| a.advice.as_str()).collect();
+    assert!(matches!(advice[..], [one] if one.contains("RocksDB has exactly one node")), "{advice:?}");
 }
 
 #[test]

@@ -75,9 +75,7 @@ fn together(known: Known<'_>, side: &Side, installation: &Installation, effectiv
             .with_note(note)
             .binding_if(!grows),
     );
-    // RocksDB has one engine and no more.
-    let is_alone = known.facts.backend.as_deref() == Some("rocksdb");
-    let Some((most, why)) = effective.most_replicas().filter(|_| !is_alone) else { return };
+    let Some((most, why)) = effective.most_replicas().filter(|_| !effective.is_alone) else { return };
     let limit = level.map(|level| level * f64::from(most));
     let note = match why {
         "maxReplicas" => String::new(),

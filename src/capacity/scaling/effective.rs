@@ -31,6 +31,8 @@ pub struct Effective {
     /// Metrics of the object that the agent cannot see, such as external ones.
     pub unseen: Vec<String>,
     pub database: Database,
+    /// RocksDB has exactly one node.
+    pub is_alone: bool,
 }
 
 /// The Postgres connections of one installation.
@@ -98,9 +100,11 @@ impl Effective {
         if spec.metrics.is_empty() {
             spec.metrics = checklist(world, facts).metrics;
         }
-        let is_max_known = spec.max_replicas < MAX_UNKNOWN;
+        let is_alone = is_alone(facts);
+        // What only the checklist says of a lone node is no maximum that somebody could raise.
+        let is_max_known = spec.max_replicas < MAX_UNKNOWN && !(is_alone && source == HpaSource::Checklist);
         let unseen = unseen.iter().map(MetricSpec::name).collect();
-        Self { spec, source, is_max_known, unseen, database: Database::of(installation, config, facts) }
+        Self { spec, source, is_max_known, unseen, database: Database::of(installation, config, facts), is_alone }
     }
 
     /// Level that one replica is wanted at, given its request; `None` where the object has no such metric and the
@@ -150,10 +154,14 @@ fn checklist_percent(resource: Resource, world: &World) -> i32 {
     (threshold.unwrap_or(default) * 100.0).round().clamp(1.0, 1000.0) as i32
 }
 
+fn is_alone(facts: &Facts) -> bool {
+    facts.backend.as_deref() == Some("rocksdb")
+}
+
 /// The production checklist's targets and at least two engines; RocksDB has exactly one.
 fn checklist(world: &World, facts: &Facts) -> HpaSpec {
     let metric = |resource| MetricSpec::utilization(resource, checklist_percent(resource, world));
-    let is_alone = facts.backend.as_deref() == Some("rocksdb");
+    let is_alone = is_alone(facts);
     HpaSpec {
         min_replicas: if is_alone { 1 } else { limits::INSTANCES_MIN as i32 },
         max_replicas: if is_alone { 1 } else { MAX_UNKNOWN },
