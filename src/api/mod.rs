@@ -63,9 +63,9 @@ pub struct Shared {
     pub capacity: CapacityView,
     /// `data` of `/api/v1/alerts/why`, by alert name.
     pub why: Ask,
-    /// `data` of `/api/v1/instances`, and of retiring one by name.
+    /// `data` of `/api/v1/instances`, and of retiring one.
     pub instances: View<Value>,
-    pub retire: Ask,
+    pub retire: AskRetire,
     /// `data` of `/api/v1/status/runtimeinfo`.
     pub runtime: View<Value>,
     /// `headStats` of `/api/v1/status/tsdb`.
@@ -78,6 +78,20 @@ pub type View<T> = Arc<dyn Fn() -> T + Send + Sync>;
 
 /// Something that is worked out for a name.
 pub type Ask = Arc<dyn Fn(&str) -> Result<Value, Refused> + Send + Sync>;
+
+/// What says that an instance is gone for good.
+pub type AskRetire = Arc<dyn Fn(&Retire) -> Result<Value, Refused> + Send + Sync>;
+
+/// The instance that is gone, and whether that is meant even where it seems to be alive.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retire {
+    pub instance: String,
+    pub cluster: Option<String>,
+    pub namespace: Option<String>,
+    #[serde(default)]
+    pub force: bool,
+}
 
 /// Headroom, also under assumptions such as `traffic=2x`.
 pub type CapacityView = Arc<dyn Fn(Option<&str>) -> Result<Value, Refused> + Send + Sync>;

@@ -11,9 +11,10 @@ use super::capacity::Capacity;
 use super::instances::Instances;
 use super::metrics::Bridge;
 use super::reload::ReloadStats;
-use crate::api::{Ask, CapacityView, Health, Refused, ScalerView, View};
+use crate::api::{Ask, AskRetire, CapacityView, Health, Refused, ScalerView, View};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::model::{InstanceKey, TimestampMs};
 use crate::promql::Engine;
 use crate::receive::scrape::ScrapeStats;
 use crate::rules::{self, AlertView, Rule, RuleView, Rules};
@@ -38,7 +39,7 @@ pub struct Judged {
     pub scaler: ScalerView,
     pub why: Ask,
     pub instances: View<Value>,
-    pub retire: Ask,
+    pub retire: AskRetire,
     pub check: View<Result<Value, String>>,
 }
 
@@ -100,7 +101,12 @@ fn alerts(rules: Arc<Mutex<Rules>>) -> View<Value> {
 /// Why the rules behind an alert's name stand where they stand; the store is read while the rules go on.
 pub fn why(rules: Arc<Mutex<Rules>>, store: Arc<Tsdb>, engine: Arc<Engine>, clock: Clock, interval_ms: i64) -> Ask {
     Arc::new(move |name| {
-        let view = rules.lock().view();
+        let (view, retired) = {
+            let rules = rules.lock();
+            let retired =
+                |(instance, at): (&InstanceKey, TimestampMs)| json!({"instance": instance, "at": at.to_rfc3339()});
+            (rules.view(), rules.retired().map(retired).collect::<Vec<_>>())
+        };
         let alerting = || view.set.rules.iter().zip(&view.rules).filter(|(rule, _)| rule.alerting().is_some());
         let now = clock.now();
         let explain = |(rule, at): (&Rule, &RuleView)| {
@@ -130,6 +136,7 @@ pub fn why(rules: Arc<Mutex<Rules>>, store: Arc<Tsdb>, engine: Arc<Engine>, cloc
                 "alerts": at.alerts.iter().map(alert).collect::<Vec<_>>(),
                 "why": part,
                 "error": error,
+                "retired": retired,
             })
         };
         let found: Vec<Value> = alerting().filter(|(rule, _)| rule.name == name).map(explain).collect();

@@ -78,11 +78,16 @@ pub(super) fn is_same(own: &Value, routed: &Value) -> bool {
 fn subject(labels: &Value) -> String {
     let text = |name: &str| labels[name].as_str().unwrap_or("");
     let place = ["instance", "pool_name", "job"].into_iter().map(text).find(|v| !v.is_empty()).unwrap_or("");
+    // Two clusters may have instances of the same names.
+    let place = match text("cluster") {
+        "" => place.to_owned(),
+        cluster => format!("{cluster}/{place}"),
+    };
     let shown_elsewhere = ["alertname", "severity", "cluster", "namespace", "job", "instance", "pool_name"];
     let further =
         labels.as_object().into_iter().flatten().filter(|(name, _)| !shown_elsewhere.contains(&name.as_str()));
     let further = further.filter_map(|(_, value)| value.as_str());
-    [place].into_iter().chain(further).filter(|v| !v.is_empty()).collect::<Vec<_>>().join(" ")
+    [place.as_str()].into_iter().chain(further).filter(|v| !v.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 fn table(alerts: &[Value]) {
@@ -115,6 +120,7 @@ mod tests {
         let labels = json!({"alertname": "RivetRuleBlind", "severity": "warning", "job": "rivet", "rule": "a:b"});
         assert_eq!(subject(&labels), "rivet a:b");
         assert_eq!(subject(&json!({"alertname": "X", "instance": "i", "pool_name": "p", "job": "j"})), "i");
+        assert_eq!(subject(&json!({"alertname": "X", "instance": "i", "cluster": "eu"})), "eu/i");
         assert_eq!(subject(&json!({"alertname": "X"})), "");
     }
 

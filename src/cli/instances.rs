@@ -27,14 +27,24 @@ enum Command {
     Retire {
         /// The `instance`, as `rivetwatch instances` lists it.
         name: String,
+        /// The cluster it was in, where several have an instance of that name.
+        #[arg(long)]
+        cluster: Option<String>,
+        /// Its Kubernetes namespace, likewise.
+        #[arg(long)]
+        namespace: Option<String>,
+        /// Also where it has had data within the last minute.
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         agent: AgentArgs,
     },
 }
 
 pub fn run(args: Args) -> Result<ExitCode, CliError> {
-    if let Some(Command::Retire { name, agent }) = args.command {
-        let answer = agent.post("/api/v1/instances/retire", &json!({ "instance": name }))?;
+    if let Some(Command::Retire { name, cluster, namespace, force, agent }) = args.command {
+        let wanted = json!({ "instance": name, "cluster": cluster, "namespace": namespace, "force": force });
+        let answer = agent.post("/api/v1/instances/retire", &wanted)?;
         let resolved = answer["data"]["resolvedAlerts"].as_u64().unwrap_or(0);
         println!("{name} is retired; {resolved} alert{} resolved", if resolved == 1 { "" } else { "s" });
         return Ok(ExitCode::SUCCESS);
@@ -53,11 +63,13 @@ fn table(instances: &Value) {
             None => "-",
         };
         let silent = instance["silentSeconds"].as_f64().map_or_else(|| "-".to_owned(), human_seconds);
-        vec![text(&instance["instance"]), text(&instance["job"]), up.to_owned(), silent]
+        let places = ["cluster", "namespace"].map(|place| text(&instance[place]));
+        [vec![text(&instance["instance"])], places.to_vec(), vec![text(&instance["job"]), up.to_owned(), silent]]
+            .concat()
     };
     let rows: Vec<_> = instances.as_array().into_iter().flatten().map(row).collect();
     match rows.is_empty() {
         true => println!("No instance has had data in the last minutes; they are looked at once a minute."),
-        false => print_table(&["INSTANCE", "JOB", "UP", "LAST DATA AGO"], &rows),
+        false => print_table(&["INSTANCE", "CLUSTER", "NAMESPACE", "JOB", "UP", "LAST DATA AGO"], &rows),
     }
 }

@@ -84,6 +84,10 @@ fn text_of(rule: &Value) -> String {
         out.push_str(&format!("  The rule cannot be evaluated: {error}\n"));
         return out;
     }
+    for retired in rule["retired"].as_array().into_iter().flatten() {
+        let (instance, at) = (text(&retired["instance"]["instance"]), time(&text(&retired["at"])));
+        out.push_str(&format!("  What comes of {instance} is ignored: it was retired at {at}.\n"));
+    }
     if rule["isBlind"].as_bool() == Some(true) {
         out.push_str("  It reads nothing but series that are not there (RivetRuleBlind).\n");
     }

@@ -21,7 +21,7 @@ use super::own::OwnSeries;
 use super::rule::{Group, Rule, RuleSet};
 use super::stats::RuleStats;
 use super::template::table_link;
-use crate::model::{Alert, Labels, TimestampMs, Value, stale_nan};
+use crate::model::{Alert, InstanceKey, Labels, TimestampMs, Value, stale_nan};
 use crate::storage::{Batch, Point, Select};
 
 /// What a step is given.
@@ -91,7 +91,7 @@ pub struct Rules {
     last_run: TimestampMs,
     pub(super) ticks: u64,
     /// Instances known to be gone, and until when what is left of their data is ignored.
-    pub(super) retired: BTreeMap<String, TimestampMs>,
+    pub(super) retired: BTreeMap<InstanceKey, TimestampMs>,
     /// Alerts of rules that are gone, until their end was repeated for long enough.
     pub(super) departed: Hold,
     /// Series of rules that are gone.
@@ -247,14 +247,24 @@ impl Rules {
 
     /// Resolves every alert of an instance that is known to be gone, and ignores what is left of its data for
     /// the length of the lookback.
-    pub fn retire(&mut self, now: TimestampMs, instance: &str) -> Vec<Alert> {
-        self.retired.insert(instance.to_owned(), now.plus_ms(self.settings.lookback_ms));
-        let is_its = |labels: &Labels| labels.get("instance") == Some(instance);
+    pub fn retire(&mut self, now: TimestampMs, instance: &InstanceKey) -> Vec<Alert> {
+        self.retired.insert(instance.clone(), now.plus_ms(self.settings.lookback_ms));
+        let is_its = |labels: &Labels| instance.is_of(labels);
         for state in &mut self.states {
             state.active.retain(|labels, _| !is_its(labels));
             state.hold.end(now, Reason::Retired, is_its);
         }
         self.due(now)
+    }
+
+    /// Instances that are retired, and when each was.
+    pub fn retired(&self) -> impl Iterator<Item = (&InstanceKey, TimestampMs)> {
+        self.retired.iter().map(|(instance, until)| (instance, until.plus_ms(-self.settings.lookback_ms)))
+    }
+
+    /// Takes a retirement back: the instance is alive.
+    pub fn revive(&mut self, instance: &InstanceKey) {
+        self.retired.remove(instance);
     }
 
     /// The interval of a group that is evaluated less often than every tick.

@@ -160,7 +160,7 @@ impl Rules {
         }
         let mut elements = elements?;
         if !self.retired.is_empty() {
-            elements.retain(|labels, _| labels.get("instance").is_none_or(|i| !self.retired.contains_key(i)));
+            elements.retain(|labels, _| !self.retired.keys().any(|instance| instance.is_of(labels)));
         }
         Ok(elements)
     }

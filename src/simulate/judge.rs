@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::log::Log;
 use crate::capacity;
-use crate::model::{Labels, TimestampMs, Value};
+use crate::model::{InstanceKey, Labels, TimestampMs, Value};
 use crate::notify::{self, Effect, Notifier, NotifyStats, Outcome};
 use crate::promql::Engine;
 use crate::rules::{self, Input, Output, RuleSet, Rules};
@@ -155,7 +155,7 @@ impl Judge {
 
     /// The operator says that an instance is gone for good.
     pub fn retire(&mut self, at: TimestampMs, instance: &str) {
-        let alerts = self.rules.retire(at, instance);
+        let alerts = self.rules.retire(at, &InstanceKey::named(instance));
         alerts.iter().for_each(|alert| self.log.alert(at, alert));
         self.notify(at, vec![notify::Input::Alerts(alerts)]);
     }

@@ -97,7 +97,7 @@ pub(crate) fn state(storage: Arc<dyn Select>, query: QueryConfig) -> api::State 
             other => Err(Refused::NotFound(format!("no alerting rule is named `{other}`"))),
         }),
         instances: Arc::new(|| json!([{"instance": "a"}])),
-        retire: Arc::new(|name| Ok(json!({"instance": name}))),
+        retire: Arc::new(|wanted| Ok(json!({"instance": wanted.instance}))),
         runtime: Arc::new(|| json!({"reloadConfigSuccess": true})),
         head: Arc::new(|| json!({"chunkCount": 9})),
         check: Arc::new(|| Err("nothing to say".into())),

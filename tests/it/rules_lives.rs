@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rivetwatch::model::{Alert, AlertState, TimestampMs, Value, format_duration_ms, is_stale_nan, parse_duration_ms};
+use rivetwatch::model::{
+    Alert, AlertState, InstanceKey, TimestampMs, Value, format_duration_ms, is_stale_nan, parse_duration_ms,
+};
 use rivetwatch::promql::{Engine, EngineOptions, parse_series_labels, parse_series_values};
 use rivetwatch::rules::{Config, Input, MemoryStore, Rules, STATE_ANNOTATION, Source, Tuning, load};
 use rivetwatch::storage::Point;
@@ -116,7 +118,7 @@ impl World {
             self.ready_at = self.down_until + action.ready_after.as_deref().map_or(0, ms);
         }
         if let Some(instance) = &action.retire {
-            let alerts = self.rules.retire(now, instance);
+            let alerts = self.rules.retire(now, &InstanceKey::named(instance));
             self.hear(at, alerts);
         }
         if let Some(text) = &action.reload {
