@@ -469,3 +469,17 @@ fn variables_are_read_out_of_config_maps_and_the_one_that_wins_is_named() {
         );
     }
 }
+
+#[test]
+fn external_addresses_of_a_service_serve_without_tls_as_node_ports_do() {
+    let mut objects = shipped();
+    for service in &mut objects.services.as_mut().unwrap().items {
+        service["spec"]["type"] = json!("ClusterIP");
+        service["spec"]["externalIPs"] = json!(["203.0.113.7"]);
+    }
+    let report = report(objects);
+    for (item, status) in [("plain-http-closed", Status::Warn), ("peer-port-closed", Status::Fail)] {
+        let finding = finding(&report, item);
+        assert!(finding.status == status && finding.reason.contains("external addresses"), "{item}: {finding:?}");
+    }
+}

@@ -63,7 +63,8 @@ fn bytes(bytes: f64) -> String {
     let size = ByteSize(bytes as u64);
     match size.0.is_multiple_of(1 << 20) {
         true => size.to_string(),
-        false => format!("{:.1} GB", bytes / 1e9),
+        // What is a little less than a limit must not read as the limit.
+        false => format!("{} GB", (bytes / 1e7).floor() / 100.0),
     }
 }
 

@@ -160,6 +160,9 @@ fn plain_doors(cluster: &Cluster) -> Known<Vec<String>> {
                             port.port
                         ));
                     }
+                    (ServiceType::ClusterIp, _) if service.has_external_ips => {
+                        found.push(format!("Service {name} opens {GUARD_PORT} without TLS on external addresses"));
+                    }
                     _ => {}
                 }
             }

@@ -174,6 +174,21 @@ fn printf(args: &[Value]) -> Outcome {
                             at += 1;
                             break;
                         }
+                        // What the library does not print, or prints otherwise: with its flags replaced by the text.
+                        ('d', Some(Value::Float(v))) => {
+                            rest[at] = string(format!("%!d(float64={})", shortest(*v)));
+                            at += 1;
+                            rewritten.truncate(rewritten.rfind('%').unwrap_or(0));
+                            rewritten.push_str("%s");
+                            break;
+                        }
+                        ('T', Some(value)) => {
+                            rest[at] = string(type_name(value).to_owned());
+                            at += 1;
+                            rewritten.truncate(rewritten.rfind('%').unwrap_or(0));
+                            rewritten.push_str("%s");
+                            break;
+                        }
                         _ => {}
                     }
                     rewritten.push(c);
@@ -189,6 +204,20 @@ fn printf(args: &[Value]) -> Outcome {
         }
     }
     sprintf(&rewritten, &rest)
+}
+
+/// The name that Go gives the type of a value.
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Float(_) => "float64",
+        Value::Int(_) => "int64",
+        Value::Uint(_) => "uint64",
+        Value::Bool(_) => "bool",
+        Value::String(_) => "string",
+        Value::List(_) => "[]interface {}",
+        Value::Map(_) => "map[string]interface {}",
+        _ => "<nil>",
+    }
 }
 
 fn sprintf(format: &str, args: &[Value]) -> Outcome {
@@ -400,5 +429,10 @@ mod tests {
         assert_eq!(render(&[string("%.2f%%"), Value::Float(71.256)]), "71.26%");
         assert_eq!(render(&[string("%.2f"), Value::Float(f64::INFINITY)]), "+Inf");
         assert_eq!(render(&[string("\"%5.1f\"\n"), Value::Float(1.25)]), "\"  1.2\"\n");
+        assert_eq!(
+            render(&[string("%T: %3d %s"), Value::Float(1.5), Value::Float(1.5), string("x")]),
+            "float64: %!d(float64=1.5) x"
+        );
+        assert_eq!(render(&[string("%d %T"), Value::Int(7), Value::Int(7)]), "7 int64");
     }
 }
