@@ -60,8 +60,12 @@ pub(super) fn key_of(kind: Kind, labels: &Labels) -> Labels {
     out.build()
 }
 
+/// The key of a recorded series. What belongs to no job is written as that of `all`, for the dashboards' sake.
 fn identity(labels: &Labels) -> Labels {
-    labels.keep(|n| matches!(n, "cluster" | "namespace" | "job" | "rivet_namespace" | "pool_name" | "kind"))
+    let of_no_job = labels.get("job") == Some("all");
+    labels.keep(|n| {
+        matches!(n, "cluster" | "namespace" | "rivet_namespace" | "pool_name" | "kind") || n == "job" && !of_no_job
+    })
 }
 
 impl History {

@@ -425,6 +425,23 @@ fn what_was_recorded_comes_back_as_peaks_with_the_time_since_when() {
 }
 
 #[test]
+fn what_belongs_to_no_engine_remembers_its_past_too() {
+    let agent: Pairs<'_> = &[("instance", "rivetwatch-0")];
+    let store = store(
+        &[("rivet:agent_disk_used:bytes", agent, &|_| 4e9), ("rivet:agent_disk_limit:bytes", agent, &|_| 1e10)],
+        5,
+    );
+    let now = report(&store, "{}", None);
+    let written = capacity::points(&now).into_iter().find(|p| p.labels.metric_name() == USED).unwrap();
+    // What it wrote an hour ago was more.
+    for minute in 55..=65 {
+        commit(&store, NOW.plus_ms(-minute * MINUTE_MS), vec![(written.labels.clone(), 9e9)]);
+    }
+    let peak = row(&report(&store, "{}", None), Kind::AgentDisk).peaks.day;
+    assert_eq!(peak, Some(9e9));
+}
+
+#[test]
 fn odd_figures_are_no_figures() {
     let store = store(
         &[
