@@ -178,8 +178,12 @@ fn actor_hosts(hosts: &[crate::capacity::ActorHost]) -> Vec<ActorHostTold> {
     let mut out: Vec<ActorHostTold> = Vec::new();
     for host in hosts {
         let (start_rate, concurrency) = (host.allowed_rate(), host.concurrency);
-        match out.iter_mut().find(|told| told.pool == host.pool) {
-            None => out.push(ActorHostTold { pool: host.pool.clone(), start_rate, concurrency }),
+        let of = (&host.pool, &host.rivet_namespace);
+        match out.iter_mut().find(|told| (&told.pool, &told.rivet_namespace) == of) {
+            None => {
+                let (pool, rivet_namespace) = (host.pool.clone(), host.rivet_namespace.clone());
+                out.push(ActorHostTold { pool, rivet_namespace, start_rate, concurrency });
+            }
             Some(told) => {
                 told.start_rate = told.start_rate.filter(|rate| start_rate == Some(*rate));
                 told.concurrency = told.concurrency.filter(|n| concurrency == Some(*n));

@@ -321,6 +321,7 @@ fn telemetry() -> TelemetrySeen {
         actors_running: Ok(212.0),
         versions: Ok(vec!["2.3.19".into()]),
         pools: Ok(vec![PoolLoad {
+            rivet_namespace: None,
             pool: "p".into(),
             starts: Some(7.0),
             refused: Some(0.0),
@@ -439,6 +440,7 @@ fn limits_of_actor_hosts_that_nobody_told_are_never_headroom() {
             e.told.actor_hosts = told
                 .map(|(rate, actors)| ActorHostTold {
                     pool: "p".into(),
+                    rivet_namespace: None,
                     start_rate: Some(rate),
                     concurrency: Some(actors),
                 })
@@ -468,6 +470,32 @@ fn limits_of_actor_hosts_that_nobody_told_are_never_headroom() {
     assert_eq!(with("host-concurrency", Some((1.0, 100)), running(100.0, Some(0.5))), Status::Fail);
     assert_eq!(with("host-concurrency", Some((1.0, 100)), running(1.0, Some(0.91))), Status::Warn);
     assert_eq!(with("host-concurrency", None, running(1.0, Some(0.1))), Status::Unknown);
+}
+
+#[test]
+fn pools_of_one_name_in_two_rivet_namespaces_are_judged_by_themselves() {
+    let load = |namespace: &str, starts: f64| PoolLoad {
+        pool: "p".into(),
+        rivet_namespace: Some(namespace.into()),
+        starts: Some(starts),
+        ..PoolLoad::default()
+    };
+    let told = |namespace: Option<&str>, rate: f64| ActorHostTold {
+        pool: "p".into(),
+        rivet_namespace: namespace.map(str::to_owned),
+        start_rate: Some(rate),
+        concurrency: None,
+    };
+    let judged = |hosts: Vec<ActorHostTold>| {
+        let mut e = Evidence::nothing(NOW, Told { actor_hosts: hosts, ..Told::default() });
+        e.telemetry = Ok(TelemetrySeen { pools: Ok(vec![load("n1", 6.0), load("n2", 6.0)]), ..telemetry() });
+        let outcome = judge("host-rate-limit", &e);
+        (outcome.status, outcome.reason)
+    };
+    // Each has six of ten; both together would have twelve.
+    assert_eq!(judged(vec![told(None, 10.0)]).0, Status::Pass);
+    let (status, reason) = judged(vec![told(None, 10.0), told(Some("n2"), 5.0)]);
+    assert!(status == Status::Fail && reason.contains("pool `p` of Rivet namespace `n2` needs 6.00"), "{reason}");
 }
 
 #[test]

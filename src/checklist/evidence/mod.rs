@@ -78,6 +78,8 @@ impl Default for Told {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ActorHostTold {
     pub pool: String,
+    /// Where it is for one Rivet namespace alone.
+    pub rivet_namespace: Option<String>,
     /// Start requests a second that it takes in all.
     pub start_rate: Option<f64>,
     /// Actors it runs at once.

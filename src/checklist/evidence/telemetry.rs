@@ -24,6 +24,8 @@ pub struct InstanceSeen {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PoolLoad {
     pub pool: String,
+    /// Rivet's namespace: its id in figures of the engine's metrics, its name in those of the engine's API.
+    pub rivet_namespace: Option<String>,
     /// Start requests a second.
     pub starts: Option<f64>,
     /// Start requests a second that the host refused with 429.

@@ -2,7 +2,7 @@
 
 use super::facts;
 use crate::checklist::cluster::{Autoscaler, Container, Spread, Target, TargetOf};
-use crate::checklist::evidence::{Backend, Evidence, PoolKind, PoolLoad};
+use crate::checklist::evidence::{ActorHostTold, Backend, Evidence, PoolKind, PoolLoad};
 use crate::checklist::known::Known;
 use crate::checklist::outcome::Outcome;
 use crate::rivet::limits::{CPU_UTILIZATION_TARGET, INSTANCES_MIN, MEMORY_UTILIZATION_TARGET};
@@ -225,9 +225,27 @@ pub fn rocksdb_one_node(e: &Evidence) -> Outcome {
     }
 }
 
-/// Load of the pools that start requests go to; those that the operator told limits of come first.
-fn pools(e: &Evidence) -> Known<Vec<PoolLoad>> {
-    facts::telemetry(e)?.pools.clone()
+/// Load of the pools of which `is_told` is, each with its name: with that of Rivet's namespace, where several have a pool of it.
+fn pools(e: &Evidence, is_told: impl Fn(&PoolLoad) -> bool) -> Known<Vec<(String, PoolLoad)>> {
+    let pools: Vec<PoolLoad> = facts::telemetry(e)?.pools.clone()?.into_iter().filter(is_told).collect();
+    let title = |pool: &PoolLoad| match &pool.rivet_namespace {
+        Some(namespace) if pools.iter().filter(|other| other.pool == pool.pool).count() > 1 => {
+            format!("pool `{}` of Rivet namespace `{namespace}`", pool.pool)
+        }
+        _ => format!("pool `{}`", pool.pool),
+    };
+    Ok(pools.iter().map(|pool| (title(pool), pool.clone())).collect())
+}
+
+/// What the operator told of a pool's host: of its namespace, else of every namespace, else the only one of its name.
+fn host_of<'a>(e: &'a Evidence, pool: &PoolLoad) -> Option<&'a ActorHostTold> {
+    let named: Vec<&ActorHostTold> = e.told.actor_hosts.iter().filter(|host| host.pool == pool.pool).collect();
+    let of = |namespace: &Option<String>| named.iter().find(|host| host.rivet_namespace == *namespace).copied();
+    let only = || match (&pool.rivet_namespace, &named[..]) {
+        (None, [one]) => Some(*one),
+        _ => None,
+    };
+    of(&pool.rivet_namespace).or_else(|| of(&None)).or_else(only)
 }
 
 /// Whether every pool is known to have hosts that connect by themselves.
@@ -240,31 +258,30 @@ pub fn host_rate_limit(e: &Evidence) -> Outcome {
     if only_normal_pools(e) {
         return Outcome::skipped("no pool is serverless: hosts connect by themselves and get no start requests");
     }
-    let pools = match pools(e) {
+    let pools = match pools(e, |pool| pool.starts.is_some()) {
         Ok(pools) => pools,
         Err(gap) => return gap.into(),
     };
     let mut outcomes = Vec::new();
-    for pool in &pools {
+    for (name, pool) in &pools {
         let Some(starts) = pool.starts else { continue };
         let refused = pool.refused.unwrap_or(0.0);
-        let told = e.told.actor_hosts.iter().find(|h| h.pool == pool.pool).and_then(|h| h.start_rate);
-        let name = &pool.pool;
+        let told = host_of(e, pool).and_then(|h| h.start_rate);
         outcomes.push(match told {
             _ if refused > 0.0 => Outcome::fail(format!(
-                "the host of pool `{name}` refused up to {refused:.2} of {starts:.2} start requests a second with 429 within a day"
+                "the host of {name} refused up to {refused:.2} of {starts:.2} start requests a second with 429 within a day"
             )),
             None => Outcome::unknown(format!(
-                "the rate limit of pool `{name}` is not known (peak {starts:.2} starts a second); set `capacity.actor_hosts`"
+                "the rate limit of {name} is not known (peak {starts:.2} starts a second); set `capacity.actor_hosts`"
             )),
             Some(limit) if starts > limit => Outcome::fail(format!(
-                "pool `{name}` needs {starts:.2} starts a second at its peak and its platform takes {limit:.2}"
+                "{name} needs {starts:.2} starts a second at its peak and its platform takes {limit:.2}"
             )),
             Some(limit) if starts > 0.7 * limit => Outcome::warn(format!(
-                "pool `{name}` needs {starts:.2} starts a second at its peak, {:.0} % of the {limit:.2} its platform takes",
+                "{name} needs {starts:.2} starts a second at its peak, {:.0} % of the {limit:.2} its platform takes",
                 starts / limit * 100.0
             )),
-            Some(limit) => Outcome::pass(format!("pool `{name}`: peak {starts:.2} of {limit:.2} starts a second")),
+            Some(limit) => Outcome::pass(format!("{name}: peak {starts:.2} of {limit:.2} starts a second")),
         });
     }
     Outcome::worst_of(outcomes).unwrap_or_else(|| Outcome::unknown("no start request was seen within a day"))
@@ -272,21 +289,20 @@ pub fn host_rate_limit(e: &Evidence) -> Outcome {
 
 /// Pools and platforms run as many actors as the peak needs.
 pub fn host_concurrency(e: &Evidence) -> Outcome {
-    let pools = match pools(e) {
+    let pools = match pools(e, |pool| pool.running.is_some() || pool.concurrency.is_some()) {
         Ok(pools) => pools,
         Err(gap) => return gap.into(),
     };
     let mut outcomes = Vec::new();
-    for pool in &pools {
-        let name = &pool.pool;
-        let told = e.told.actor_hosts.iter().find(|h| h.pool == *name).and_then(|h| h.concurrency);
+    for (name, pool) in &pools {
+        let told = host_of(e, pool).and_then(|h| h.concurrency);
         if let Some(ratio) = pool.concurrency {
-            let seen = format!("pool `{name}`: {:.0} % of `max_concurrent_actors` at the peak", ratio * 100.0);
+            let seen = format!("{name}: {:.0} % of `max_concurrent_actors` at the peak", ratio * 100.0);
             outcomes.push(if ratio > 0.9 { Outcome::warn(seen) } else { Outcome::pass(seen) });
         }
         match (pool.running, told) {
             (Some(running), Some(limit)) => {
-                let seen = format!("pool `{name}`: {running:.0} of the {limit} actors its platform runs at once");
+                let seen = format!("{name}: {running:.0} of the {limit} actors its platform runs at once");
                 outcomes.push(match running / limit as f64 {
                     share if share >= 1.0 => Outcome::fail(seen),
                     share if share > 0.9 => Outcome::warn(seen),
@@ -294,7 +310,7 @@ pub fn host_concurrency(e: &Evidence) -> Outcome {
                 });
             }
             (Some(running), None) if pool.concurrency.is_some() => outcomes.push(Outcome::unknown(format!(
-                "how many actors the platform of pool `{name}` runs at once is not known (peak {running:.0}); set `capacity.actor_hosts`"
+                "how many actors the platform of {name} runs at once is not known (peak {running:.0}); set `capacity.actor_hosts`"
             ))),
             _ => {}
         }

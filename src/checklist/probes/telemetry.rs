@@ -87,12 +87,13 @@ mod queries {
     pub const REQUESTS: &str = "sum(increase(rivet_guard_proxy_request_total[1h]))";
     pub const ACTORS: &str = "max(max_over_time(rivet:actors_running:count[1d]))";
     pub const VERSIONS: &str = "count by (version) (rivet_engine_info)";
-    pub const STARTS: &str =
-        "max by (pool_name) (max_over_time(sum by (pool_name) (rivet:actor_start_request:rate)[1d:1m]))";
-    pub const REFUSED: &str =
-        "max by (pool_name) (max_over_time(sum by (pool_name) (rivet:host_rate_limited:rate)[1d:1m]))";
-    pub const RUNNING: &str = "max by (pool_name) (max_over_time(rivet_pool_running_actors[1d]))";
-    pub const CONCURRENCY: &str = "max by (pool_name) (max_over_time(rivet:pool_concurrency:ratio[1d]))";
+    pub const STARTS: &str = "max by (rivet_namespace, pool_name) (max_over_time(sum by (rivet_namespace, pool_name) \
+                              (rivet:actor_start_request:rate)[1d:1m]))";
+    pub const REFUSED: &str = "max by (rivet_namespace, pool_name) (max_over_time(sum by (rivet_namespace, pool_name) \
+                               (rivet:host_rate_limited:rate)[1d:1m]))";
+    pub const RUNNING: &str = "max by (rivet_namespace, pool_name) (max_over_time(rivet_pool_running_actors[1d]))";
+    pub const CONCURRENCY: &str =
+        "max by (rivet_namespace, pool_name) (max_over_time(rivet:pool_concurrency:ratio[1d]))";
     pub const SECRETS: &str = "sum(increase(rivetwatch_secrets_redacted_total[1d]))";
     pub const BROKEN: &str = "max by (receiver, integration) (rivetwatch_notification_target_broken_bool)";
     pub const SINCE: &str =
@@ -211,7 +212,7 @@ async fn instances(series: &dyn Series, up: &[Row]) -> Known<Vec<InstanceSeen>> 
 }
 
 async fn pools(series: &dyn Series) -> Known<Vec<PoolLoad>> {
-    let mut pools: BTreeMap<String, PoolLoad> = BTreeMap::new();
+    let mut pools: BTreeMap<(String, Option<String>), PoolLoad> = BTreeMap::new();
     for (expr, set) in [
         (queries::STARTS, (|p: &mut PoolLoad, v| p.starts = Some(v)) as fn(&mut PoolLoad, f64)),
         (queries::REFUSED, |p, v| p.refused = Some(v)),
@@ -221,8 +222,9 @@ async fn pools(series: &dyn Series) -> Known<Vec<PoolLoad>> {
         for row in series.query(expr).await? {
             // The engine pre-registers rows without a pool.
             let Some(name) = row.labels.get("pool_name").filter(|n| !n.is_empty()) else { continue };
-            let pool =
-                pools.entry(name.clone()).or_insert_with(|| PoolLoad { pool: name.clone(), ..PoolLoad::default() });
+            let rivet_namespace = row.labels.get("rivet_namespace").filter(|n| !n.is_empty()).cloned();
+            let new = PoolLoad { pool: name.clone(), rivet_namespace: rivet_namespace.clone(), ..PoolLoad::default() };
+            let pool = pools.entry((name.clone(), rivet_namespace)).or_insert(new);
             set(pool, row.value);
         }
     }
