@@ -29,6 +29,7 @@ use tower_http::trace::TraceLayer;
 use tracing::Span;
 
 use crate::clock::Clock;
+use crate::model::Labels;
 use crate::promql;
 use crate::storage::Select;
 
@@ -51,6 +52,8 @@ pub struct Shared {
     pub query: QueryConfig,
     /// Time between evaluations of the rules, for `status/config`.
     pub interval_ms: i64,
+    /// `rules.external_labels`, for `/federate`.
+    pub external_labels: Labels,
     /// One permit for each query that may run at once.
     pub query_slots: Arc<Semaphore>,
     pub health: Arc<Health>,

@@ -25,7 +25,7 @@ use crate::api::{self, Auth, Health};
 use crate::clock::Clock;
 use crate::config::{Config, Role};
 use crate::forward::{ForwardError, Forwarder, PointForwarder};
-use crate::model::{METRIC_NAME, MatchOp, TimestampMs};
+use crate::model::{Labels, METRIC_NAME, MatchOp, TimestampMs};
 use crate::promql::Engine;
 use crate::receive::identity::Local;
 use crate::receive::otlp::Onward;
@@ -169,6 +169,7 @@ impl App {
             clock: clock.clone(),
             query: config.api.query.clone(),
             interval_ms: config.rules.interval.as_ms(),
+            external_labels: Labels::from_pairs(config.rules.external_labels.clone()),
             query_slots: Arc::new(Semaphore::new(config.api.query.max_concurrency)),
             health: health.clone(),
             metrics_page: views::metrics_page(telemetry.clone(), bridge),

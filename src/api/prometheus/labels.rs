@@ -7,6 +7,7 @@ use axum::extract;
 use axum::response::Response;
 
 use super::answer::{ApiError, success};
+use super::escaping::LabelName;
 use super::params::Params;
 use crate::api::State;
 use crate::model::{Labels, Matcher, TimeRange};
@@ -34,12 +35,9 @@ pub async fn names(extract::State(state): extract::State<State>, params: Params)
 
 pub async fn values(
     extract::State(state): extract::State<State>,
-    extract::Path(name): extract::Path<String>,
+    LabelName(name): LabelName,
     params: Params,
 ) -> Result<Response, ApiError> {
-    if name.is_empty() {
-        return Err(ApiError::bad_data("invalid label name: \"\"".into()));
-    }
     let (selectors, range) = (params.selectors()?, params.range()?);
     let found: BTreeSet<String> =
         for_each_selector(&state, or_everything(selectors), range, move |store, matchers, range| {

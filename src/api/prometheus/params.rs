@@ -32,25 +32,32 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     }
 }
 
+/// The bytes behind percent escapes, and with `plus` a blank for each `+`; `None` where an escape is broken.
+pub(super) fn unescape(part: &str, plus: bool) -> Option<Vec<u8>> {
+    let bytes = part.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        match bytes[i] {
+            b'+' if plus => out.push(b' '),
+            b'%' => {
+                let digits = part.get(i + 1..i + 3).filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()));
+                out.push(u8::from_str_radix(digits?, 16).ok()?);
+                i += 2;
+            }
+            byte => out.push(byte),
+        }
+        i += 1;
+    }
+    Some(out)
+}
+
 /// Decodes `a=1&b=2` with percent escapes and `+` for a blank.
 fn decode(text: &str) -> Result<Vec<(String, String)>, ApiError> {
     let unescape = |part: &str| -> Result<String, ApiError> {
-        let bytes = part.as_bytes();
-        let mut out = Vec::with_capacity(bytes.len());
-        let mut i = 0;
-        while i < bytes.len() {
-            match bytes[i] {
-                b'+' => out.push(b' '),
-                b'%' => {
-                    let hex = part.get(i + 1..i + 3).and_then(|h| u8::from_str_radix(h, 16).ok());
-                    out.push(hex.ok_or_else(|| ApiError::bad_data(format!("invalid URL escape in `{part}`")))?);
-                    i += 2;
-                }
-                byte => out.push(byte),
-            }
-            i += 1;
-        }
-        String::from_utf8(out).map_err(|_| ApiError::bad_data("a parameter is not UTF-8".to_owned()))
+        let bytes = unescape(part, true);
+        let bytes = bytes.ok_or_else(|| ApiError::bad_data(format!("invalid URL escape in `{part}`")))?;
+        String::from_utf8(bytes).map_err(|_| ApiError::bad_data("a parameter is not UTF-8".to_owned()))
     };
     text.split('&')
         .filter(|pair| !pair.is_empty())
