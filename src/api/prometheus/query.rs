@@ -62,6 +62,9 @@ pub async fn range(extract::State(state): extract::State<State>, params: Params)
 /// The exemplars of every series that a selector of the query names.
 pub async fn exemplars(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
     let (range, expr) = (params.range()?, parse(&params)?);
+    if range.to < range.from {
+        return Err(ApiError::bad_data("end timestamp must not be before start timestamp".into()));
+    }
     let selectors: Vec<Vec<Matcher>> = promql::selectors(&expr).map(|selector| selector.matchers.clone()).collect();
     let exemplar = |exemplar: &Exemplar| {
         let mut value = Vec::new();
@@ -88,7 +91,7 @@ pub async fn parse_query(params: Params) -> Result<Response, ApiError> {
 }
 
 pub async fn format(params: Params) -> Result<Response, ApiError> {
-    Ok(success(parse(&params)?.to_string(), &[], &[]))
+    Ok(success(parse(&params)?.pretty(), &[], &[]))
 }
 
 fn parse(params: &Params) -> Result<promql::Expr, ApiError> {
@@ -183,6 +186,9 @@ where
         _ => state.engine.clone(),
     };
     let late = || ApiError::timeout(QueryError::TimedOut.to_string());
+    if timeout.is_zero() {
+        return Err(late());
+    }
     let asked = tokio::time::Instant::now();
     let deadline = asked + timeout;
     let _permit = tokio::time::timeout_at(deadline, state.query_slots.clone().acquire_owned())
@@ -215,9 +221,7 @@ where
         Ok(Err(error)) => Err(match error {
             QueryError::Canceled => ApiError::canceled(error.to_string()),
             QueryError::TimedOut => ApiError::timeout(error.to_string()),
-            QueryError::Parse(_) | QueryError::BadQuery(_) | QueryError::Experimental { .. } => {
-                ApiError::bad_data(error.to_string())
-            }
+            QueryError::Parse(_) | QueryError::BadQuery(_) => ApiError::bad_param("query", error.to_string()),
             QueryError::Storage(source) => ApiError::internal(source.to_string()),
             _ => ApiError::execution(error.to_string()),
         }),
