@@ -49,7 +49,9 @@ pub async fn values(
 
 pub async fn metadata(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
     let families = state.storage.metadata(params.get("metric"));
-    let limit = params.limit()?.unwrap_or(usize::MAX);
+    let limit = params.number("limit")?.unwrap_or(usize::MAX);
+    // A family has one entry here, so that no limit of a metric leaves any out.
+    params.number("limit_per_metric")?;
     let map: BTreeMap<_, _> = families.into_iter().take(limit).map(|(name, meta)| (name, [meta])).collect();
     Ok(success(map, &[], &[]))
 }
@@ -70,6 +72,9 @@ where
     T: Ord + Send + 'static,
     F: Fn(&dyn Select, &[Matcher], TimeRange) -> Result<Vec<T>, SelectError> + Send + 'static,
 {
+    if range.to < range.from {
+        return Ok(BTreeSet::new());
+    }
     let store: Arc<dyn Select> = state.storage.clone();
     let work = move || -> Result<BTreeSet<T>, SelectError> {
         let mut found = BTreeSet::new();
