@@ -204,8 +204,14 @@ impl Lexer<'_> {
             }
             _ => {
                 self.at = self.query.len();
-                let kind = if quote == '`' { "raw" } else { "quoted" };
-                Err(self.error(start, format!("unterminated {kind} string")))
+                Err(self.error(
+                    start,
+                    match quote {
+                        '`' => "unterminated raw string",
+                        _ if escaped && end.is_none() => "escape sequence not terminated",
+                        _ => "unterminated quoted string",
+                    },
+                ))
             }
         }
     }
@@ -281,7 +287,6 @@ impl Lexer<'_> {
                 let after = self.rest().chars().next().map_or("end of input".to_owned(), |c| format!("{c:?}"));
                 Err(self.error(start, format!("unexpected character after '!'{place}: {after}")))
             }
-            '}' => Err(self.error(start, "unexpected right brace '}'")),
             ']' if !in_braces => Err(self.error(start, "unexpected right bracket ']'")),
             _ => Err(self.error(start, format!("unexpected character{place}: {first:?}"))),
         }

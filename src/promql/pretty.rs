@@ -1,11 +1,11 @@
 //! Writes an expression over several lines where it would be too long for one.
 //!
-//! In:  a tree.   Out: PromQL that parses to the same tree; what fits into [`LINE_BYTES_MAX`] stays on one line.
+//! In:  a tree.   Out: PromQL that means the same, matchers in order; what fits into [`LINE_BYTES_MAX`] stays on one line.
 //! Source: `promql/parser/prettier.go` of Prometheus ("Prettify"), whose lines these are.
 
 use std::fmt::{self, Display, Write};
 
-use super::ast::{Expr, ExprKind};
+use super::ast::{Expr, ExprKind, VectorSelector};
 use super::print::{AggregateHead, Operator, SubqueryTail};
 
 /// Longest text of a node that is not split, without its indentation.
@@ -14,11 +14,37 @@ const INDENT: &str = "  ";
 
 impl Expr {
     /// The expression with calls, aggregations, operators and parentheses on lines of their own where the node is longer
-    /// than 100 bytes.
+    /// than 100 bytes, and the matchers of selectors in order.
     pub fn pretty(&self) -> String {
+        let mut sorted = self.clone();
+        sort_matchers(&mut sorted);
         let mut out = String::new();
-        write_pretty(&mut out, self, 0);
+        write_pretty(&mut out, &sorted, 0);
         out
+    }
+}
+
+/// Puts matchers in the order of their texts; the one that a name has made stays last.
+fn sort_matchers(expr: &mut Expr) {
+    let sort = |selector: &mut VectorSelector| {
+        let end = selector.matchers.len() - usize::from(selector.name.is_some());
+        selector.matchers[..end].sort_by_cached_key(ToString::to_string);
+    };
+    match &mut expr.kind {
+        ExprKind::Number(_) | ExprKind::String(_) => {}
+        ExprKind::Vector(selector) => sort(selector),
+        ExprKind::Matrix(matrix) => sort(&mut matrix.selector),
+        ExprKind::Subquery(subquery) => sort_matchers(&mut subquery.expr),
+        ExprKind::Call(call) => call.args.iter_mut().for_each(sort_matchers),
+        ExprKind::Aggregate(aggregate) => {
+            aggregate.param.iter_mut().for_each(|param| sort_matchers(param));
+            sort_matchers(&mut aggregate.expr);
+        }
+        ExprKind::Binary(binary) => {
+            sort_matchers(&mut binary.lhs);
+            sort_matchers(&mut binary.rhs);
+        }
+        ExprKind::Unary { operand: inner, .. } | ExprKind::Paren(inner) => sort_matchers(inner),
     }
 }
 
@@ -96,9 +122,15 @@ mod tests {
     use crate::promql::parse;
 
     #[test]
+    fn matchers_are_in_order() {
+        let pretty = parse("max_over_time(m{b=\"1\",a=~\"2\"}[5m]) + {z=\"1\",\"q.q\",a!=\"1\"}").unwrap().pretty();
+        assert_eq!(pretty, "max_over_time(m{a=~\"2\",b=\"1\"}[5m]) + {\"q.q\",a!=\"1\",z=\"1\"}");
+    }
+
+    #[test]
     fn what_is_too_long_for_a_line_is_split_and_reads_back() {
         let long =
-            "a_metric_with_a_long_name_indeed{the_first_label=\"value\",label_two=\"value\",label_three=\"value\"}";
+            "a_metric_with_a_long_name_indeed{label_1=\"some value\",label_2=\"some value\",label_3=\"some value\"}";
         let rate = format!("rate({long}[5m])");
         let cases = [
             (

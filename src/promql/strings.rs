@@ -15,7 +15,8 @@ pub(super) fn unquote(body: &str, quote: char) -> Result<Vec<u8>, String> {
         let Some(escape) = chars.next() else { return Err("escape sequence not terminated".into()) };
         let mut code = |digits: usize, radix: u32| {
             (0..digits).try_fold(0u32, |code, _| {
-                let digit = chars.next().ok_or("escape sequence not terminated")?;
+                // Behind the text stands the quote that ends it.
+                let digit = chars.next().unwrap_or(quote);
                 let illegal = || format!("illegal character {} in escape sequence", code_point(digit));
                 let value = digit.to_digit(radix).ok_or_else(illegal)?;
                 Ok::<u32, String>(code.saturating_mul(radix).saturating_add(value))

@@ -59,7 +59,8 @@ def test_prometheus_scrapes_what_the_agent_federates(start, tmp_path, features):
         return answer["data"]["result"]
 
     found = wait_for("the sample to be federated", lambda: ask("fed_dots"), 30)
-    assert found[0]["metric"] == {"__name__": "fed_dots", "service_name": "web", "cluster": "eu"}
+    labels = {"service_name": "web", "cluster": "eu", "job": "federate"}
+    assert found[0]["metric"] == {"__name__": "fed_dots", **labels}
     assert found[0]["value"][1] == "2.5"
     assert [row["value"][1] for row in ask('up{job="federate"}')] == ["1"]
     counts = ask("histogram_count(fed_sizes)")

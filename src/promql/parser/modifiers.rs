@@ -47,8 +47,8 @@ impl Parser<'_> {
     fn at_time(&mut self, place: PositionRange) -> Result<At, ParseError> {
         for (name, at) in [("start", At::Start), ("end", At::End)] {
             if self.take_keyword(name) {
-                self.expect(&Token::LeftParen, "@", "\"(\"")?;
-                self.expect(&Token::RightParen, "@", "\")\"")?;
+                self.expect(&Token::LeftParen, "@", "timestamp")?;
+                self.expect(&Token::RightParen, "@", "timestamp")?;
                 return Ok(at);
             }
         }
