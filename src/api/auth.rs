@@ -57,7 +57,7 @@ impl Auth {
 
     fn allows(&self, request: &Request) -> bool {
         let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-        self.accepts(given.and_then(|v| v.strip_prefix("Bearer ")))
+        self.accepts(given.and_then(bearer))
     }
 
     /// Whether this token opens the listener; anything does where none is configured.
@@ -65,6 +65,12 @@ impl Auth {
         let Some(token) = &self.0 else { return true };
         given.is_some_and(|given| same(given, token.expose_secret()))
     }
+}
+
+/// The token of an `Authorization` header with the scheme `Bearer`, in any case (RFC 9110, section 11.1).
+pub(super) fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// Compares in a time that does not depend on where the texts differ.
@@ -103,7 +109,7 @@ mod tests {
         let request = |value: &str| {
             Request::builder().header(header::AUTHORIZATION, value).body(axum::body::Body::empty()).unwrap()
         };
-        assert!(auth.allows(&request("Bearer s3cret")));
+        assert!(auth.allows(&request("Bearer s3cret")) && auth.allows(&request("bearer  s3cret")));
         assert!(!auth.allows(&request("Bearer s3cre")) && !auth.allows(&request("s3cret")));
         assert!(!auth.allows(&Request::builder().body(axum::body::Body::empty()).unwrap()));
     }

@@ -29,6 +29,7 @@ use tower_http::trace::TraceLayer;
 use tracing::Span;
 
 use crate::clock::Clock;
+use crate::model::Labels;
 use crate::promql;
 use crate::storage::Select;
 
@@ -51,6 +52,13 @@ pub struct Shared {
     pub query: QueryConfig,
     /// Time between evaluations of the rules, for `status/config`.
     pub interval_ms: i64,
+    /// Time between scrapes and the most that one may take, for `status/config`.
+    pub scrape_interval_ms: i64,
+    pub scrape_timeout_ms: i64,
+    /// Pages of these origins may ask from a browser.
+    pub cors_origins: Vec<String>,
+    /// `rules.external_labels`, for `/federate` and `status/config`.
+    pub external_labels: Labels,
     /// One permit for each query that may run at once.
     pub query_slots: Arc<Semaphore>,
     pub health: Arc<Health>,
@@ -125,11 +133,11 @@ impl std::ops::Deref for State {
     }
 }
 
-/// Everything on 6440. `more` holds the routers of other guarded doors, such as the Alertmanager API; pages of
-/// `cors_origins` may ask from a browser.
+/// Everything on 6440. `more` holds the routers of other guarded doors, such as the Alertmanager API.
 ///
 /// The page needs no token: it holds nothing of the installation and asks for one when the APIs do.
-pub fn router(state: State, auth: Auth, cors_origins: &[String], more: Router) -> Router {
+pub fn router(state: State, auth: Auth, more: Router) -> Router {
+    let cors = cors(&state.cors_origins);
     let open = health::router().with_state(state.clone()).merge(page::router());
     let guarded = Router::new()
         .nest("/api/v1", prometheus::router())
@@ -139,7 +147,7 @@ pub fn router(state: State, auth: Auth, cors_origins: &[String], more: Router) -
         .merge(more)
         .layer(axum::middleware::from_fn_with_state(auth, auth::require_token))
         // Outside of the token, which the question before the question does not carry.
-        .layer(cors(cors_origins));
+        .layer(cors);
     let spans = TraceLayer::new_for_http()
         .make_span_with(request_span)
         .on_request(())

@@ -25,7 +25,7 @@ use crate::api::{self, Auth, Health};
 use crate::clock::Clock;
 use crate::config::{Config, Role};
 use crate::forward::{ForwardError, Forwarder, PointForwarder};
-use crate::model::{METRIC_NAME, MatchOp, TimestampMs};
+use crate::model::{Labels, METRIC_NAME, MatchOp, TimestampMs};
 use crate::promql::Engine;
 use crate::receive::identity::Local;
 use crate::receive::otlp::Onward;
@@ -169,12 +169,16 @@ impl App {
             clock: clock.clone(),
             query: config.api.query.clone(),
             interval_ms: config.rules.interval.as_ms(),
+            scrape_interval_ms: config.receive.scrape.interval.as_ms(),
+            scrape_timeout_ms: config.receive.scrape.timeout.as_ms(),
+            cors_origins: config.api.cors_origins.clone(),
+            external_labels: Labels::from_pairs(config.rules.external_labels.clone()),
             query_slots: Arc::new(Semaphore::new(config.api.query.max_concurrency)),
             health: health.clone(),
             metrics_page: views::metrics_page(telemetry.clone(), bridge),
             rules: views.rules,
             alerts: views.alerts,
-            targets: views::targets(received.scrapes, clock.clone()),
+            targets: views::targets(received.scrapes, clock.clone(), &config.receive.scrape),
             capacity: views.capacity,
             why: views.why,
             instances: views.instances,
@@ -185,7 +189,7 @@ impl App {
         });
         let mut serving = Stage::new("api");
         let auth = Auth::load(&config.api.auth).map_err(StartError::Auth)?;
-        let router = api::router(state.clone(), auth, &config.api.cors_origins, router.merge(remote_write));
+        let router = api::router(state.clone(), auth, router.merge(remote_write));
         let api = serve("api.listen", config.api.listen, router, &mut serving).await?;
         if let Some(listen) = config.probe.listen {
             serve("probe.listen", listen, api::probe_router(state), &mut serving).await?;

@@ -160,7 +160,8 @@ pub(super) fn to_json(value: impl serde::Serialize) -> Value {
 }
 
 /// `data` of `/api/v1/targets`.
-pub fn targets(scrapes: Arc<ScrapeStats>, clock: Clock) -> View<Value> {
+pub fn targets(scrapes: Arc<ScrapeStats>, clock: Clock, config: &crate::receive::scrape::Config) -> View<Value> {
+    let (interval, timeout) = (config.interval.to_string(), config.timeout.to_string());
     Arc::new(move || {
         let target = |status: &crate::receive::scrape::TargetStatus| {
             let mut labels = serde_json::Map::new();
@@ -171,10 +172,12 @@ pub fn targets(scrapes: Arc<ScrapeStats>, clock: Clock) -> View<Value> {
             }
             let error = status.report.failure.as_ref().map(ToString::to_string).unwrap_or_default();
             json!({
-                "discoveredLabels": {},
+                "discoveredLabels": discovered(&status.url, &status.identity.job, &interval, &timeout),
                 "labels": labels,
                 "scrapePool": status.identity.job,
                 "scrapeUrl": status.url,
+                "scrapeInterval": interval,
+                "scrapeTimeout": timeout,
                 "globalUrl": status.url,
                 "lastError": error,
                 "lastScrape": status.last_scrape.to_rfc3339(),
@@ -185,7 +188,18 @@ pub fn targets(scrapes: Arc<ScrapeStats>, clock: Clock) -> View<Value> {
             })
         };
         let active: Vec<Value> = scrapes.targets().iter().map(target).collect();
-        json!({ "activeTargets": active, "droppedTargets": [] })
+        // Every target that is configured is scraped, so that none is dropped.
+        json!({ "activeTargets": active, "droppedTargets": [], "droppedTargetCounts": {} })
+    })
+}
+
+/// What Prometheus knows of a target before relabelling: the parts of its address, and how it is scraped.
+fn discovered(url: &str, job: &str, interval: &str, timeout: &str) -> Value {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    json!({
+        "__address__": address, "__metrics_path__": path, "__scheme__": scheme, "__scrape_interval__": interval,
+        "__scrape_timeout__": timeout, "job": job,
     })
 }
 
@@ -198,6 +212,7 @@ pub fn runtime(
     reloads: Arc<ReloadStats>,
 ) -> View<Value> {
     let (started, retention) = (clock.now(), config.storage.tsdb.retention);
+    let memory_max = config.storage.limits.memory.0;
     let host_name = super::agent::host_name();
     Arc::new(move || {
         let folder = std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default();
@@ -209,6 +224,11 @@ pub fn runtime(
             "reloadConfigSuccess": reloads.is_successful(),
             "lastConfigTime": reloads.last().unwrap_or(started).to_rfc3339(),
             "corruptionCount": store.replay_report().damages,
+            // The agent's counterparts of what Prometheus tells of its runtime; the two texts are switches of Go alone.
+            "goroutineCount": tokio::runtime::Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks()),
+            "GOMEMLIMIT": memory_max,
+            "GOGC": "",
+            "GODEBUG": "",
             "GOMAXPROCS": std::thread::available_parallelism().map_or(1, usize::from),
             "storageRetention": retention.to_string(),
             "ready": health.is_ready(),

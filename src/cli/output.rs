@@ -1,8 +1,12 @@
 //! The forms in which commands print data: a table for people, JSON and YAML for programs.
 
+use std::io::IsTerminal;
+
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use super::CliError;
+use crate::promql::format_float;
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -31,8 +35,8 @@ impl Output {
 /// Prints rows under a heading, columns as wide as their widest cell, numbers to the right.
 pub fn print_table(heading: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([heading[column].chars().count()]).max().unwrap_or(0)
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width());
+        cells.chain([heading[column].width()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..heading.len()).map(width).collect();
     let is_number = |column: usize| {
@@ -44,7 +48,7 @@ pub fn print_table(heading: &[&str], rows: &[Vec<String>]) {
     let line = |cells: Vec<&str>| {
         let mut text = String::new();
         for (i, cell) in cells.iter().enumerate() {
-            let padding = " ".repeat(widths[i].saturating_sub(cell.chars().count()));
+            let padding = " ".repeat(widths[i].saturating_sub(cell.width()));
             match numbers[i] {
                 true => text.push_str(&format!("{padding}{cell}  ")),
                 false => text.push_str(&format!("{cell}{padding}  ")),
@@ -61,13 +65,11 @@ pub fn print_table(heading: &[&str], rows: &[Vec<String>]) {
 /// A number for people: up to four significant digits, SI letters for large ones.
 pub fn human(value: f64) -> String {
     if !value.is_finite() {
-        return value.to_string();
+        return format_float(value);
     }
-    for (factor, letter) in [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")] {
-        if value.abs() >= factor {
-            let scaled = value / if letter == "k" { 1e3 } else { factor };
-            return format!("{scaled:.2}{letter}");
-        }
+    let (factor, letter) = scale(value);
+    if !letter.is_empty() {
+        return format!("{:.2}{letter}", value / factor);
     }
     let decimals = match value.abs() {
         v if v >= 100.0 || v.fract() == 0.0 => 0,
@@ -75,6 +77,31 @@ pub fn human(value: f64) -> String {
         _ => 4,
     };
     format!("{value:.decimals$}")
+}
+
+/// What a large number is divided by, and the letter that says so.
+fn scale(value: f64) -> (f64, &'static str) {
+    let size = value.abs();
+    let scales = [(1e12, 1e12, "T"), (1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")];
+    scales.iter().find(|(from, ..)| size >= *from).map_or((1.0, ""), |(_, factor, letter)| (*factor, letter))
+}
+
+/// Two numbers for people, with as many digits as it takes to tell them apart.
+pub fn human_pair(high: f64, low: f64) -> [String; 2] {
+    let short = [human(high), human(low)];
+    if short[0] != short[1] || high == low {
+        return short;
+    }
+    let (factor, letter) = scale(high);
+    let with = |digits: usize| [high, low].map(|v| format!("{:.digits$}{letter}", v / factor));
+    (3..=15).map(with).find(|[high, low]| high != low).unwrap_or_else(|| [high, low].map(|v| v.to_string()))
+}
+
+/// Columns of the terminal that standard output is; `None` where it is none.
+pub fn terminal_columns() -> Option<usize> {
+    let stdout = std::io::stdout();
+    let size = if stdout.is_terminal() { rustix::termios::tcgetwinsize(&stdout).ok() } else { None };
+    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// A length of time for people: the two largest units.
@@ -102,6 +129,12 @@ mod tests {
         for (value, text) in [(0.1234567, "0.1235"), (12.0, "12"), (12.3456, "12.35"), (2_147_483_648.0, "2.15G")] {
             assert_eq!(human(value), text);
         }
+        assert_eq!((human(f64::INFINITY), human(f64::NEG_INFINITY)), ("+Inf".into(), "-Inf".into()));
+        assert_eq!(human_pair(1.00006e9, 1e9), ["1.0001G", "1.0000G"]);
+        assert_eq!(
+            (human_pair(5.0, 5.0), human_pair(2e6, 1.0)),
+            (["5"; 2].map(Into::into), ["2.00M", "1"].map(Into::into))
+        );
         for (seconds, text) in [(0.0, "0s"), (61.0, "1m1s"), (7200.0, "2h"), (90_061.0, "1d1h")] {
             assert_eq!(human_seconds(seconds), text);
         }

@@ -1,6 +1,6 @@
 //! Small pictures of a series for the terminal: one line of bars, or a plot of dots with axes.
 
-use super::output::human;
+use super::output::human_pair;
 use crate::model::TimestampMs;
 
 /// Eight heights of bar, from the lowest to the highest finite value.
@@ -15,14 +15,29 @@ pub fn sparkline(values: &[f64]) -> String {
     values.iter().map(bar).collect()
 }
 
-/// Size of a plot in characters; each holds two dots across and four down.
-const COLUMNS: usize = 60;
+/// Bars for as many values as there is room for; where there are more, each bar is the mean of its share.
+pub fn sparkline_within(values: &[f64], columns: usize) -> String {
+    if values.len() <= columns {
+        return sparkline(values);
+    }
+    let mean = |column: usize| {
+        let share = &values[column * values.len() / columns..(column + 1) * values.len() / columns];
+        let finite: Vec<f64> = share.iter().copied().filter(|v| v.is_finite()).collect();
+        finite.iter().sum::<f64>() / finite.len() as f64
+    };
+    sparkline(&(0..columns).map(mean).collect::<Vec<_>>())
+}
+
+/// Most, and fewest, characters that a plot is wide; each holds two dots across and four down.
+pub const COLUMNS_MAX: usize = 60;
+pub const COLUMNS_MIN: usize = 10;
 const ROWS: usize = 10;
 
-/// Dots over time and value, both scaled to fit; points are `(Unix seconds, value)`, oldest first.
+/// Dots over time and value, both scaled to fit into lines of so many characters; points are `(Unix seconds, value)`,
+/// oldest first.
 ///
 /// Values that are not finite leave a gap.
-pub fn plot(points: &[(f64, f64)]) -> String {
+pub fn plot(points: &[(f64, f64)], width_max: usize) -> String {
     let (low, high) = bounds(points.iter().map(|(_, v)| *v));
     let (Some((start, _)), Some((end, _)), true) = (points.first(), points.last(), low.is_finite()) else {
         return "(no finite value)".to_owned();
@@ -31,13 +46,14 @@ pub fn plot(points: &[(f64, f64)]) -> String {
         true => ((x - from) / (to - from) * most as f64).round() as usize,
         false => 0,
     };
-    let mut cells = [[0u8; COLUMNS]; ROWS];
+    let labels = human_pair(high, low);
+    let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
+    let columns = width_max.saturating_sub(width + 2).clamp(COLUMNS_MIN, COLUMNS_MAX);
+    let mut cells = vec![vec![0u8; columns]; ROWS];
     for (t, v) in points.iter().filter(|(_, v)| v.is_finite()) {
-        let (x, y) = (scale(*t, *start, *end, COLUMNS * 2 - 1), ROWS * 4 - 1 - scale(*v, low, high, ROWS * 4 - 1));
+        let (x, y) = (scale(*t, *start, *end, columns * 2 - 1), ROWS * 4 - 1 - scale(*v, low, high, ROWS * 4 - 1));
         cells[y / 4][x / 2] |= dot(x % 2, y % 4);
     }
-    let labels = [human(high), human(low)];
-    let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for (row, line) in cells.iter().enumerate() {
         let label = if row == 0 {
@@ -52,8 +68,11 @@ pub fn plot(points: &[(f64, f64)]) -> String {
     }
     let clock = |seconds: f64| TimestampMs((seconds * 1000.0) as i64).to_rfc3339();
     let (from, to) = (clock(*start), clock(*end));
-    text.push_str(&format!("{:>width$} └{}\n", "", "─".repeat(COLUMNS)));
-    text.push_str(&format!("{:>width$}  {from}{to:>rest$}\n", "", rest = COLUMNS.saturating_sub(from.len())));
+    text.push_str(&format!("{:>width$} └{}\n", "", "─".repeat(columns)));
+    match columns > from.len() + to.len() {
+        true => text.push_str(&format!("{:>width$}  {from}{to:>rest$}\n", "", rest = columns - from.len())),
+        false => text.push_str(&format!("{:>width$}  {from}\n{:>width$}  {to}\n", "", "")),
+    }
     text
 }
 
@@ -78,11 +97,12 @@ mod tests {
         assert_eq!(sparkline(&[0.0, 1.0, f64::NAN, 7.0]), "▁▂ █");
         assert_eq!(sparkline(&[3.0, 3.0]), "▁▁");
         assert_eq!(sparkline(&[]), "");
+        assert_eq!(sparkline_within(&[0.0, 0.0, 7.0, 7.0, f64::NAN, f64::NAN], 3), "▁█ ");
     }
 
     #[test]
     fn plots_have_the_extremes_at_their_edges() {
-        let text = plot(&[(0.0, 0.0), (30.0, f64::NAN), (60.0, 50.0)]);
+        let text = plot(&[(0.0, 0.0), (30.0, f64::NAN), (60.0, 50.0)], 80);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), ROWS + 2);
         assert!(lines[0].starts_with("50 │") && lines[0].ends_with('⠈'), "{text}");
@@ -91,7 +111,15 @@ mod tests {
             lines[ROWS + 1].contains("1970-01-01T00:00:00") && lines[ROWS + 1].ends_with("00:01:00.000Z"),
             "{text}"
         );
-        assert_eq!(plot(&[(0.0, f64::NAN)]), "(no finite value)");
-        assert!(plot(&[(0.0, 1.0)]).contains('⡀'), "a single point is drawn");
+        assert_eq!(plot(&[(0.0, f64::NAN)], 80), "(no finite value)");
+        assert!(plot(&[(0.0, 1.0)], 80).contains('⡀'), "a single point is drawn");
+    }
+
+    #[test]
+    fn plots_fit_into_a_narrow_terminal_and_tell_their_ends_apart() {
+        let text = plot(&[(0.0, 1e9), (60.0, 1.00006e9)], 40);
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert!(text.starts_with("1.0001G │") && text.contains("\n1.0000G │"), "{text}");
+        assert!(text.lines().last().unwrap().ends_with("00:01:00.000Z"), "{text}");
     }
 }

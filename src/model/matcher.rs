@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use super::Labels;
 use super::labels::{Quoted, is_legacy_label_name};
 use super::pattern::{Pattern, PatternError, REGEX_BYTES_MAX};
+use super::re2::SyntaxError;
 
 /// The four comparisons of a label matcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,8 +34,12 @@ impl MatchOp {
 /// Why a matcher could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MatcherError {
+    /// It is no regular expression.
+    #[error(transparent)]
+    Syntax(SyntaxError),
+    /// It needs too much memory once compiled.
     #[error("regular expression `{pattern}` does not compile")]
-    Regex { pattern: String, source: Box<PatternError> },
+    Regex { pattern: String, source: Box<regex::Error> },
 }
 
 /// A condition on the value of one label; an absent label counts as the empty value.
@@ -71,10 +76,12 @@ impl Matcher {
         let value = value.into();
         let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Matches | MatchOp::NotMatches => Some(
-                Pattern::new(&value, bytes_max.min(REGEX_BYTES_MAX))
-                    .map_err(|e| MatcherError::Regex { pattern: value.clone(), source: Box::new(e) })?,
-            ),
+            MatchOp::Matches | MatchOp::NotMatches => {
+                Some(Pattern::new(&value, bytes_max.min(REGEX_BYTES_MAX)).map_err(|e| match e {
+                    PatternError::Syntax(e) => MatcherError::Syntax(e),
+                    PatternError::Compile(e) => MatcherError::Regex { pattern: value.clone(), source: Box::new(e) },
+                })?)
+            }
         };
         Ok(Self { name: name.into(), op, value, pattern, given_up: None })
     }

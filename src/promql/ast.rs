@@ -27,6 +27,14 @@ impl Default for PositionRange {
 }
 
 impl PositionRange {
+    /// Bytes `start..end` of this query.
+    pub(super) fn of(query: &str, start: usize, end: usize) -> Self {
+        let before = &query.as_bytes()[..start];
+        let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let lines = before.iter().filter(|byte| **byte == b'\n').count();
+        Self { start: start as u32, end: end as u32, line: lines as u32 + 1, column: (start - line_start) as u32 + 1 }
+    }
+
     /// The smallest range that holds both.
     pub fn to(self, other: Self) -> Self {
         let first = if self.start <= other.start { self } else { other };
@@ -260,6 +268,24 @@ pub enum DurationKind {
     Paren(Box<Duration>),
 }
 
+impl Duration {
+    /// Where the first part stands that Prometheus has behind `promql-duration-expr`: anything but a literal.
+    pub(super) fn experiment(&self) -> Option<PositionRange> {
+        match &self.kind {
+            DurationKind::Literal(_) => None,
+            DurationKind::Step | DurationKind::Range => Some(self.position),
+            DurationKind::Sign { operand, .. } => operand.experiment(),
+            DurationKind::Paren(inner) => Some(inner.experiment().unwrap_or(inner.position)),
+            DurationKind::Binary { lhs, rhs, .. } => {
+                Some(lhs.experiment().or_else(|| rhs.experiment()).unwrap_or(lhs.position))
+            }
+            DurationKind::MinOf(a, b) | DurationKind::MaxOf(a, b) => {
+                Some(a.experiment().or_else(|| b.experiment()).unwrap_or(self.position))
+            }
+        }
+    }
+}
+
 /// The four types of PromQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueType {
@@ -349,21 +375,46 @@ impl Expr {
         }
     }
 
-    /// What this node itself, without those below it, uses of what Prometheus has behind feature flags.
-    pub(super) fn own_experiment(&self) -> Option<String> {
+    /// What this node itself, without those below it, uses of what Prometheus has behind feature flags: where, and in
+    /// the words in which Prometheus refuses it.
+    pub(super) fn own_experiment(&self) -> Option<(PositionRange, String)> {
+        let durations = match &self.kind {
+            ExprKind::Vector(selector) => [None, None, selector.time.offset.as_ref()],
+            ExprKind::Matrix(matrix) => [Some(&matrix.range), None, matrix.selector.time.offset.as_ref()],
+            ExprKind::Subquery(subquery) => {
+                [Some(&subquery.range), subquery.step.as_ref(), subquery.time.offset.as_ref()]
+            }
+            _ => [None; 3],
+        };
+        if let Some(place) = durations.into_iter().flatten().find_map(Duration::experiment) {
+            return Some((place, "experimental duration expression is not enabled".into()));
+        }
+        let whole = |message: String| Some((self.position, message));
         match &self.kind {
-            ExprKind::Call(call) if call.function.experimental => Some(format!("function `{}`", call.function.name)),
+            ExprKind::Call(call) if call.function.experimental => {
+                let name = call.function.name;
+                let end = self.position.start + name.len() as u32;
+                Some((PositionRange { end, ..self.position }, format!("function {name:?} is not enabled")))
+            }
             ExprKind::Aggregate(aggregate) if aggregate.op.is_experimental() => {
-                Some(format!("aggregation `{}`", aggregate.op.as_str()))
+                whole(format!("{}() is experimental and not enabled", aggregate.op.as_str()))
             }
             ExprKind::Binary(b) if b.matching.fill_left.is_some() || b.matching.fill_right.is_some() => {
-                Some("modifier `fill`".into())
+                whole("binop fill modifiers are experimental and not enabled".into())
             }
-            _ => {
-                let extension = self.direct_selector()?.extension;
-                extension.map(|_| "modifiers `anchored` and `smoothed`".into())
-            }
+            _ => match self.direct_selector()?.extension? {
+                Extension::Anchored => whole("anchored modifier is experimental and not enabled".into()),
+                Extension::Smoothed => whole("smoothed modifier is experimental and not enabled".into()),
+            },
         }
+    }
+
+    /// The first of all such uses, in the order in which Prometheus finds them: what is inside comes first.
+    pub(super) fn first_experiment(&self) -> Option<(PositionRange, String)> {
+        if !self.experimental {
+            return None;
+        }
+        self.children().find_map(Self::first_experiment).or_else(|| self.own_experiment())
     }
 }
 

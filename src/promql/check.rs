@@ -50,8 +50,11 @@ fn expect(query: &str, expr: &Expr, wanted: ValueType, context: &str) -> Result<
 
 fn check_selector(query: &str, expr: &Expr) -> Result<(), ParseError> {
     let Some(selector) = expr.direct_selector() else { return Ok(()) };
+    // The name is the last matcher; one that stands in quotes among the others may be repeated there.
+    let is_quoted = query.as_bytes().get(expr.position.start as usize) == Some(&b'{');
+    let others = selector.matchers.split_last().map_or(&[][..], |(_, others)| others);
     if let Some(name) = &selector.name
-        && let Some(second) = selector.matchers.iter().find(|m| m.name == METRIC_NAME && m.value != *name)
+        && let Some(second) = others.iter().find(|m| m.name == METRIC_NAME && !(is_quoted && m.value == *name))
     {
         let message = format!("metric name must not be set twice: {name:?} or {:?}", second.value);
         return Err(ParseError::new(query, expr.position, message));
@@ -99,33 +102,55 @@ fn check_aggregate(query: &str, aggregate: &Aggregate) -> Result<(), ParseError>
     expect(query, param, wanted, "aggregation parameter")
 }
 
+/// In the order in which Prometheus looks, because the first mistake is the one that is told.
 fn check_binary(query: &str, expr: &Expr, binary: &Binary) -> Result<(), ParseError> {
     let error = |position, message: String| Err(ParseError::new(query, position, message));
     let (left, right) = (binary.lhs.value_type(), binary.rhs.value_type());
+    let (op, matching) = (binary.op.as_str(), &binary.matching);
+    if binary.return_bool && !binary.op.is_comparison() {
+        let message = "bool modifier can only be used on comparison operators";
+        return error(operator_place(query, binary), message.into());
+    }
+    if binary.op.is_comparison() && !binary.return_bool && left == ValueType::Scalar && right == ValueType::Scalar {
+        let message = "comparisons between scalars must use BOOL modifier";
+        return error(operator_place(query, binary), message.into());
+    }
+    if let Some(both) = matching.labels.iter().find(|label| matching.on && matching.include.contains(label)) {
+        let message = format!("label {both:?} must not occur in ON and GROUP clause at once");
+        return error(operator_place(query, binary), message);
+    }
     for (side, kind) in [(&binary.lhs, left), (&binary.rhs, right)] {
         if !matches!(kind, ValueType::Scalar | ValueType::Vector) {
-            let message = "binary expression must contain only scalar and instant vector types".to_owned();
-            return error(side.position, message);
+            let message = "binary expression must contain only scalar and instant vector types";
+            return error(side.position, message.into());
         }
     }
-    let both_vectors = left == ValueType::Vector && right == ValueType::Vector;
-    let matching = &binary.matching;
-    if binary.op.is_comparison() && !binary.return_bool && left == ValueType::Scalar && right == ValueType::Scalar {
-        return error(expr.position, "comparisons between scalars must use BOOL modifier".into());
-    }
-    if !both_vectors {
-        if binary.op.is_set() {
-            return error(
-                expr.position,
-                format!("set operator {:?} not allowed in binary scalar expression", binary.op.as_str()),
-            );
-        }
-        if matching.on || !matching.labels.is_empty() || matching.cardinality != Cardinality::OneToOne {
+    let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
+    if left != ValueType::Vector || right != ValueType::Vector {
+        if !matching.labels.is_empty() {
             return error(expr.position, "vector matching only allowed between instant vectors".into());
         }
-        if matching.fill_left.is_some() || matching.fill_right.is_some() {
+        if fills {
             return error(expr.position, "filling in missing series only allowed between instant vectors".into());
+        }
+        if binary.op.is_set() {
+            return error(expr.position, format!("set operator {op:?} not allowed in binary scalar expression"));
+        }
+    } else if binary.op.is_set() {
+        if matching.cardinality != Cardinality::ManyToMany {
+            return error(expr.position, format!("no grouping allowed for {op:?} operation"));
+        }
+        if fills {
+            return error(expr.position, "filling in missing series not allowed for set operators".into());
         }
     }
     Ok(())
+}
+
+/// Where the operator stands, with its modifiers: what is between the two sides.
+fn operator_place(query: &str, binary: &Binary) -> PositionRange {
+    let (from, to) = (binary.lhs.position.end as usize, binary.rhs.position.start as usize);
+    let between = query.get(from..to).unwrap_or("");
+    let start = from + (between.len() - between.trim_start().len());
+    PositionRange::of(query, start, start + between.trim().len())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::ast::Expr;
-use super::error::QueryError;
+use super::error::{ParseError, QueryError};
 use super::eval;
 use super::stats::EngineStats;
 use crate::model::{FloatHistogram, Labels, Sample, TimestampMs, Value};
@@ -115,7 +115,7 @@ impl Cancel {
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueryResult {
     pub value: QueryValue,
-    /// `PromQL warning: …` with `(line:column)`, in order of first appearance.
+    /// `PromQL warning: …` with `(line:column)`, in order of first appearance; ten, and then how many more there are.
     pub warnings: Vec<String>,
     /// `PromQL info: …` likewise.
     pub infos: Vec<String>,
@@ -238,11 +238,13 @@ impl Engine {
     }
 
     pub(super) fn check_experimental(&self, expr: &Expr) -> Result<(), QueryError> {
-        if self.options.experimental || !expr.experimental {
+        if self.options.experimental {
             return Ok(());
         }
-        let what = expr.walk().find_map(Expr::own_experiment);
-        what.map_or(Ok(()), |what| Err(QueryError::Experimental { what }))
+        let Some((position, refusal)) = expr.first_experiment() else { return Ok(()) };
+        // Prometheus names a flag here or nothing; a user has to know what to do.
+        let message = format!("{refusal}; `experimental: true` under `api.query` enables it");
+        Err(QueryError::Parse(ParseError::new("", position, message)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What can go wrong with a query: before it runs ([`ParseError`]) and while it does ([`QueryError`]).
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 use crate::storage::SelectError;
 
 use super::ast::PositionRange;
@@ -26,15 +28,32 @@ impl ParseError {
         Self { message: message.into(), position, source_line }
     }
 
+    /// Reads what an API told of this query, such as `invalid parameter "query": 1:5: parse error: …`; `None` where that
+    /// names no place in it.
+    pub fn told(query: &str, text: &str) -> Option<Self> {
+        let (place, message) = text.split_once(": parse error: ")?;
+        let mut numbers = place.rsplit(' ').next()?.split(':').map(str::parse::<u32>);
+        let (Some(Ok(line)), Some(Ok(column)), None) = (numbers.next(), numbers.next(), numbers.next()) else {
+            return None;
+        };
+        let before: usize = query.split_inclusive('\n').take(line.checked_sub(1)? as usize).map(str::len).sum();
+        let start = before + column.checked_sub(1)? as usize;
+        let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
+        let word = query.get(start..)?.find(|c| !is_word(c)).unwrap_or(query.len() - start);
+        let position = PositionRange { start: start as u32, end: (start + word.max(1)) as u32, line, column };
+        Some(Self::new(query, position, message))
+    }
+
     /// The message, then the line of the query with carets under the place.
     pub fn render(&self) -> String {
         let Some(source) = &self.source_line else { return self.to_string() };
         let before = source.get(..self.position.column as usize - 1).unwrap_or(source);
-        // Tabs stay tabs so that the caret lines up in a terminal.
-        let indent: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        // Tabs stay tabs, and wide characters take two columns, so that the caret lines up in a terminal.
+        let blank = |c: char| if c == '\t' { "\t".to_owned() } else { " ".repeat(c.width().unwrap_or(0)) };
+        let indent: String = before.chars().map(blank).collect();
         let width = (self.position.end.saturating_sub(self.position.start)).max(1) as usize;
         let marked = source.get(before.len()..).unwrap_or("").bytes().take(width).count().max(1);
-        let shown = source.get(before.len()..before.len() + marked).map_or(marked, |part| part.chars().count()).max(1);
+        let shown = source.get(before.len()..before.len() + marked).map_or(marked, UnicodeWidthStr::width).max(1);
         format!("{self}\n  {source}\n  {indent}{}", "^".repeat(shown))
     }
 }
@@ -42,7 +61,7 @@ impl ParseError {
 /// Why a query gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    /// The text is not PromQL.
+    /// The text is not PromQL, or has something in it that is switched off.
     #[error(transparent)]
     Parse(#[from] ParseError),
     /// The query asks for something that cannot be: times, steps, durations, parameters.
@@ -51,9 +70,6 @@ pub enum QueryError {
     /// The expression cannot be evaluated on this data: many-to-many matching, duplicate label sets.
     #[error("{0}")]
     Execution(String),
-    /// A function or modifier that is switched off.
-    #[error("{what} is experimental and must be enabled with `experimental`")]
-    Experimental { what: String },
     /// More samples than `max_samples` would be in memory.
     #[error("query processing would load too many samples into memory in query execution; the limit is {limit}")]
     TooManySamples { limit: usize },
@@ -81,7 +97,7 @@ impl QueryError {
     /// A bounded word for metrics and for the HTTP API's `errorType`, where `too_much` counts as `execution`.
     pub fn class(&self) -> &'static str {
         match self {
-            Self::Parse(_) | Self::BadQuery(_) | Self::Experimental { .. } => "bad_data",
+            Self::Parse(_) | Self::BadQuery(_) => "bad_data",
             Self::Execution(_) => "execution",
             Self::TooManySamples { .. } | Self::TooMuchMemory { .. } | Self::TooManySeries { .. } => "too_much",
             Self::Canceled => "canceled",

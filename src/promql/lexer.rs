@@ -35,6 +35,9 @@ pub(super) enum Token {
     Colon,
     At,
     End,
+    /// What cannot be read, and why; nothing follows. The parser tells of it when it gets there, because a mistake
+    /// further ahead comes first.
+    Broken(String),
 }
 
 /// A token and where it stands.
@@ -44,19 +47,24 @@ pub(super) struct Placed {
     pub position: PositionRange,
 }
 
-/// All tokens of `query`, or the first mistake.
-pub(super) fn tokenize(query: &str) -> Result<Vec<Placed>, ParseError> {
-    let mut lexer = Lexer { query, at: 0, line: 1, line_start: 0, counted: 0, braces: 0, brackets: 0 };
+/// All tokens of `query`, up to the first that cannot be read.
+pub(super) fn tokenize(query: &str) -> Vec<Placed> {
+    let mut lexer = Lexer { query, at: 0, line: 1, line_start: 0, counted: 0, braces: 0, brackets: 0, parens: 0 };
     let mut tokens = Vec::new();
     loop {
-        let placed = lexer.next()?;
-        let is_end = placed.token == Token::End;
+        let placed = lexer
+            .next()
+            .unwrap_or_else(|error| Placed { token: Token::Broken(error.message), position: error.position });
+        let is_last = matches!(placed.token, Token::End | Token::Broken(_));
         tokens.push(placed);
-        if is_end {
-            return Ok(tokens);
+        if is_last {
+            return tokens;
         }
     }
 }
+
+/// Longest duration, some 292 years: Prometheus holds nanoseconds in 64 bits.
+const DURATION_MS_MAX: i64 = i64::MAX / 1_000_000;
 
 struct Lexer<'a> {
     query: &'a str,
@@ -67,6 +75,7 @@ struct Lexer<'a> {
     counted: usize,
     braces: usize,
     brackets: usize,
+    parens: usize,
 }
 
 impl Lexer<'_> {
@@ -88,9 +97,10 @@ impl Lexer<'_> {
         let start = self.at;
         self.count_lines();
         let Some(first) = self.rest().chars().next() else {
-            let open = match (self.braces, self.brackets) {
-                (0, 0) => return Ok(Placed { token: Token::End, position: self.position(start) }),
-                (0, _) => "unclosed left bracket",
+            let open = match (self.braces, self.parens, self.brackets) {
+                (0, 0, 0) => return Ok(Placed { token: Token::End, position: self.position(start) }),
+                (0, 0, _) => "unclosed left bracket",
+                (0, ..) => "unclosed left parenthesis",
                 _ => "unexpected end of input inside braces",
             };
             return Err(self.error(start, open));
@@ -169,6 +179,7 @@ impl Lexer<'_> {
         self.at += len;
         match (parse_number(text), parse_query_duration_ms(text)) {
             (Some(value), _) => Ok(Token::Number(value)),
+            (None, Some(ms)) if ms > DURATION_MS_MAX => Err(self.error(start, "duration out of range")),
             (None, Some(ms)) => Ok(Token::Duration(ms)),
             (None, None) => Err(self.error(start, format!("bad number or duration syntax: {text:?}"))),
         }
@@ -193,8 +204,14 @@ impl Lexer<'_> {
             }
             _ => {
                 self.at = self.query.len();
-                let kind = if quote == '`' { "raw" } else { "quoted" };
-                Err(self.error(start, format!("unterminated {kind} string")))
+                Err(self.error(
+                    start,
+                    match quote {
+                        '`' => "unterminated raw string",
+                        _ if escaped && end.is_none() => "escape sequence not terminated",
+                        _ => "unterminated quoted string",
+                    },
+                ))
             }
         }
     }
@@ -248,8 +265,16 @@ impl Lexer<'_> {
                 self.braces -= 1;
                 Ok(Token::RightBrace)
             }
-            '(' if !in_braces => Ok(Token::LeftParen),
-            ')' if !in_braces => Ok(Token::RightParen),
+            '(' if !in_braces => {
+                self.parens += 1;
+                Ok(Token::LeftParen)
+            }
+            ')' if !in_braces && self.parens > 0 => {
+                self.parens -= 1;
+                Ok(Token::RightParen)
+            }
+            // Prometheus points behind it.
+            ')' if !in_braces => Err(self.error(self.at, "unexpected right parenthesis ')'")),
             '[' if !in_braces && self.brackets == 0 => {
                 self.brackets += 1;
                 Ok(Token::LeftBracket)
@@ -262,7 +287,6 @@ impl Lexer<'_> {
                 let after = self.rest().chars().next().map_or("end of input".to_owned(), |c| format!("{c:?}"));
                 Err(self.error(start, format!("unexpected character after '!'{place}: {after}")))
             }
-            '}' => Err(self.error(start, "unexpected right brace '}'")),
             ']' if !in_braces => Err(self.error(start, "unexpected right bracket ']'")),
             _ => Err(self.error(start, format!("unexpected character{place}: {first:?}"))),
         }

@@ -16,6 +16,7 @@ mod lexer;
 mod number;
 mod operators;
 mod parser;
+mod pretty;
 mod print;
 mod series;
 mod stack;
@@ -31,7 +32,7 @@ pub use ast::{
 pub use engine::{Cancel, Engine, EngineOptions, MatrixSeries, QueryResult, QueryValue, VectorSample, WindowEdges};
 pub use error::{ParseError, QueryError};
 pub use functions::{FUNCTIONS, Function, FunctionId, Optional};
-pub use number::{format_float, format_float_g, parse_number, parse_signed_number};
+pub use number::{format_float, format_float_short, parse_number, parse_signed_number};
 pub use parser::{MAX_DEPTH, MAX_PATTERN_BYTES, MAX_QUERY_BYTES, parse, parse_selector};
 pub use series::{SeriesError, SeriesValue, parse_series_labels, parse_series_line, parse_series_values};
 pub use stats::EngineStats;

@@ -75,15 +75,24 @@ pub fn format_float(v: f64) -> String {
     String::from_utf8(text).expect("digits are ASCII")
 }
 
-/// Writes a float as Go's `%g` does: the shortest form, with an exponent below 1e-4 and from 1e21 on.
+/// Writes a float as Go's `%g` does: the shortest form, with an exponent below 1e-4 and from 1e6 on.
 pub fn format_float_g(v: f64) -> String {
+    with_exponent_from(v, 6)
+}
+
+/// Writes a float for people: the shortest form, with an exponent below 1e-4 and from 1e21 on.
+pub fn format_float_short(v: f64) -> String {
+    with_exponent_from(v, 21)
+}
+
+fn with_exponent_from(v: f64, digits: i32) -> String {
     if !v.is_finite() {
         return format_float(v);
     }
     let scientific = format!("{v:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific.as_str(), "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..21).contains(&exponent) {
+    if (-4..digits).contains(&exponent) {
         return format!("{v}");
     }
     let sign = if exponent < 0 { '-' } else { '+' };
@@ -119,6 +128,8 @@ mod tests {
     #[test]
     fn floats_are_written_as_go_writes_them() {
         assert_eq!(format_float_g(1e21), "1e+21");
+        assert_eq!((format_float_g(1_234_567.0), format_float_g(-1e6)), ("1.234567e+06".into(), "-1e+06".into()));
+        assert_eq!((format_float_short(1_234_567.0), format_float_short(1e21)), ("1234567".into(), "1e+21".into()));
         assert_eq!(format_float_g(0.00001), "1e-05");
         assert_eq!(format_float_g(123456.5), "123456.5");
         assert_eq!(format_float(f64::NEG_INFINITY), "-Inf");

@@ -119,6 +119,11 @@ impl BinaryOp {
         )
     }
 
+    /// Whether it cuts a native histogram at a value.
+    pub fn is_trim(self) -> bool {
+        matches!(self, Self::TrimUpper | Self::TrimLower)
+    }
+
     /// Whether it works on sets of series, not on values.
     pub fn is_set(self) -> bool {
         matches!(self, Self::And | Self::Or | Self::Unless)

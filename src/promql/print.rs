@@ -4,9 +4,9 @@ use std::fmt::{self, Display, Formatter, Write};
 
 use super::ast::{
     Aggregate, At, Binary, BinaryOp, Cardinality, Duration, DurationKind, Expr, ExprKind, Extension, NumberLiteral,
-    StringLiteral, TimeModifiers, VectorSelector,
+    StringLiteral, Subquery, TimeModifiers, VectorSelector,
 };
-use super::number::format_float_g;
+use super::number::{format_float, format_float_g};
 use super::parser::is_bare_metric;
 use crate::model::{METRIC_NAME, MatchOp, Quoted, format_duration_ms, is_legacy_label_name};
 
@@ -25,12 +25,7 @@ impl Display for Expr {
                 write_modifiers(f, &matrix.selector)
             }
             ExprKind::Subquery(subquery) => {
-                write!(f, "{}[{}:", subquery.expr, subquery.range)?;
-                if let Some(step) = &subquery.step {
-                    write!(f, "{step}")?;
-                }
-                f.write_char(']')?;
-                subquery.time.fmt(f)
+                write!(f, "{}{}", subquery.expr, SubqueryTail(subquery))
             }
             ExprKind::Call(call) => {
                 write!(f, "{}(", call.function.name)?;
@@ -45,6 +40,19 @@ impl Display for Expr {
     }
 }
 
+/// `[range:step] offset …`: what stands behind the expression of a subquery.
+pub(super) struct SubqueryTail<'a>(pub &'a Subquery);
+
+impl Display for SubqueryTail<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}:", self.0.range)?;
+        if let Some(step) = &self.0.step {
+            write!(f, "{step}")?;
+        }
+        write!(f, "]{}", self.0.time)
+    }
+}
+
 impl Display for NumberLiteral {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let ms = self.value * 1000.0;
@@ -53,7 +61,7 @@ impl Display for NumberLiteral {
         } else if self.is_duration && ms.fract() == 0.0 && ms.abs() < i64::MAX as f64 {
             f.write_str(&format_duration_ms(ms as i64))
         } else {
-            f.write_str(&format_float_g(self.value))
+            f.write_str(&format_float(self.value))
         }
     }
 }
@@ -139,15 +147,26 @@ impl Display for Duration {
     }
 }
 
+/// `sum by (a) `: an aggregation up to its parenthesis.
+pub(super) struct AggregateHead<'a>(pub &'a Aggregate);
+
+impl Display for AggregateHead<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(aggregate) = self;
+        f.write_str(aggregate.op.as_str())?;
+        if aggregate.without {
+            write!(f, " without ({}) ", LabelList(&aggregate.grouping))
+        } else if !aggregate.grouping.is_empty() {
+            write!(f, " by ({}) ", LabelList(&aggregate.grouping))
+        } else {
+            Ok(())
+        }
+    }
+}
+
 impl Display for Aggregate {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(self.op.as_str())?;
-        if self.without {
-            write!(f, " without ({}) ", LabelList(&self.grouping))?;
-        } else if !self.grouping.is_empty() {
-            write!(f, " by ({}) ", LabelList(&self.grouping))?;
-        }
-        f.write_char('(')?;
+        write!(f, "{}(", AggregateHead(self))?;
         if let Some(param) = &self.param {
             write!(f, "{param}, ")?;
         }
@@ -159,13 +178,24 @@ impl Display for Binary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.lhs.kind {
             // A sign binds less than `^` and would be read as one before all of it.
-            ExprKind::Number(n) if self.op == BinaryOp::Pow && n.value == f64::INFINITY => f.write_str("Inf ^")?,
-            _ => write!(f, "{} {}", self.lhs, self.op.as_str())?,
+            ExprKind::Number(n) if self.op == BinaryOp::Pow && n.value == f64::INFINITY => f.write_str("Inf")?,
+            _ => self.lhs.fmt(f)?,
         }
-        if self.return_bool {
+        write!(f, " {} {}", Operator(self), self.rhs)
+    }
+}
+
+/// An operator with its modifiers.
+pub(super) struct Operator<'a>(pub &'a Binary);
+
+impl Display for Operator<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(binary) = self;
+        f.write_str(binary.op.as_str())?;
+        if binary.return_bool {
             f.write_str(" bool")?;
         }
-        let matching = &self.matching;
+        let matching = &binary.matching;
         if matching.on
             || !matching.labels.is_empty()
             || matching.cardinality == Cardinality::ManyToOne
@@ -190,7 +220,7 @@ impl Display for Binary {
                 }
             }
         }
-        write!(f, " {}", self.rhs)
+        Ok(())
     }
 }
 

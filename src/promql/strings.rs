@@ -15,9 +15,11 @@ pub(super) fn unquote(body: &str, quote: char) -> Result<Vec<u8>, String> {
         let Some(escape) = chars.next() else { return Err("escape sequence not terminated".into()) };
         let mut code = |digits: usize, radix: u32| {
             (0..digits).try_fold(0u32, |code, _| {
-                let digit = chars.next().ok_or("escape sequence not terminated")?;
-                let value = digit.to_digit(radix).ok_or("illegal character in escape sequence")?;
-                Ok::<u32, &str>(code * radix + value)
+                // Behind the text stands the quote that ends it.
+                let digit = chars.next().unwrap_or(quote);
+                let illegal = || format!("illegal character {} in escape sequence", code_point(digit));
+                let value = digit.to_digit(radix).ok_or_else(illegal)?;
+                Ok::<u32, String>(code.saturating_mul(radix).saturating_add(value))
             })
         };
         match escape {
@@ -39,12 +41,18 @@ pub(super) fn unquote(body: &str, quote: char) -> Result<Vec<u8>, String> {
             '0'..='7' => {
                 let first = escape.to_digit(8).unwrap_or_default();
                 let code = first * 64 + code(2, 8)?;
-                out.push(u8::try_from(code).map_err(|_| "escape sequence is above 255")?);
+                out.push(u8::try_from(code).map_err(|_| "escape sequence is an invalid Unicode code point")?);
             }
-            _ => return Err(format!("unknown escape sequence {:?}", format!("\\{escape}"))),
+            _ => return Err(format!("unknown escape sequence {}", code_point(escape))),
         }
     }
     Ok(out)
+}
+
+/// A character as Go's `%#U` writes it: `U+0071 'q'`.
+fn code_point(c: char) -> String {
+    let number = c as u32;
+    if c.is_control() { format!("U+{number:04X}") } else { format!("U+{number:04X} '{c}'") }
 }
 
 #[cfg(test)]
@@ -55,7 +63,8 @@ mod tests {
     fn escapes_resolve_or_say_why_not() {
         assert_eq!(unquote(r#"a\n\"\x41\u00e9\101"#, '"').unwrap(), "a\n\"AéA".as_bytes());
         assert_eq!(unquote(r"\xc5", '"').unwrap(), [0xc5]);
-        assert!(unquote(r"\q", '"').unwrap_err().contains("unknown escape sequence"));
+        assert_eq!(unquote(r"\q", '"').unwrap_err(), "unknown escape sequence U+0071 'q'");
+        assert_eq!(unquote(r"\xz", '"').unwrap_err(), "illegal character U+007A 'z' in escape sequence");
         assert!(unquote(r"\x4", '"').is_err());
     }
 }

@@ -11,7 +11,9 @@ use super::evaluate::{RuleError, vector};
 use super::rule::Rule;
 use super::view::rfc3339;
 use crate::model::{Labels, TimestampMs, Value};
-use crate::promql::{Binary, BinaryOp, Engine, Expr, ExprKind, QueryValue, ValueType, VectorSample, format_float_g};
+use crate::promql::{
+    Binary, BinaryOp, Engine, Expr, ExprKind, QueryValue, ValueType, VectorSample, format_float_short,
+};
 use crate::storage::Select;
 
 /// Series that are shown of each side of a part.
@@ -215,7 +217,7 @@ fn shown(found: &[VectorSample]) -> Vec<Shown> {
 
 fn text_of(value: &Value) -> String {
     match value {
-        Value::Float(v) => format_float_g(*v),
+        Value::Float(v) => format_float_short(*v),
         Value::Histogram(_) => "histogram".to_owned(),
     }
 }
@@ -224,8 +226,8 @@ fn text_of(value: &Value) -> String {
 fn short(v: f64) -> String {
     let digits = 3 - v.abs().log10().floor().clamp(-300.0, 300.0) as i32;
     match v.is_finite() && v.fract() != 0.0 && digits > 0 {
-        true => format_float_g(format!("{v:.*}", digits.unsigned_abs() as usize).parse().unwrap_or(v)),
-        false => format_float_g(v),
+        true => format_float_short(format!("{v:.*}", digits.unsigned_abs() as usize).parse().unwrap_or(v)),
+        false => format_float_short(v),
     }
 }
 

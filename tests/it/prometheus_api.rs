@@ -65,6 +65,10 @@ fn store() -> Tsdb {
 }
 
 pub(crate) fn state(storage: Arc<dyn Select>, query: QueryConfig) -> api::State {
+    api::State::new(shared(storage, query))
+}
+
+fn shared(storage: Arc<dyn Select>, query: QueryConfig) -> api::Shared {
     let options = EngineOptions { max_samples: query.max_samples, ..EngineOptions::default() };
     let rule = |name: &str, kind: &str| json!({"name": name, "type": kind, "alerts": [], "query": "up", "labels": {"severity": name.to_lowercase()}});
     let groups = json!({"groups": [
@@ -76,12 +80,16 @@ pub(crate) fn state(storage: Arc<dyn Select>, query: QueryConfig) -> api::State 
     });
     let targets = json!({"activeTargets": [target], "droppedTargets": []});
     let slots = query.max_concurrency;
-    api::State::new(api::Shared {
+    api::Shared {
         storage,
         engine: Arc::new(Engine::new(options)),
         clock: Clock::new(|| TimestampMs(NOW_MS), 1.0),
         query,
         interval_ms: 15_000,
+        scrape_interval_ms: 15_000,
+        scrape_timeout_ms: 10_000,
+        cors_origins: Vec::new(),
+        external_labels: labels(&[("cluster", "eu"), ("job", "agent")]),
         query_slots: Arc::new(Semaphore::new(slots)),
         health: Arc::new(Health::default()),
         metrics_page: Arc::new(Vec::new),
@@ -101,16 +109,16 @@ pub(crate) fn state(storage: Arc<dyn Select>, query: QueryConfig) -> api::State 
         runtime: Arc::new(|| json!({"reloadConfigSuccess": true})),
         head: Arc::new(|| json!({"chunkCount": 9})),
         check: Arc::new(|| Err("nothing to say".into())),
-    })
+    }
 }
 
 /// The API over any store.
 pub(crate) fn router_over(storage: Arc<dyn Select>) -> Router {
-    api::router(state(storage, QueryConfig::default()), Auth::default(), &[], Router::new())
+    api::router(state(storage, QueryConfig::default()), Auth::default(), Router::new())
 }
 
 fn router() -> Router {
-    api::router(state(Arc::new(store()), QueryConfig::default()), Auth::default(), &[], Router::new())
+    api::router(state(Arc::new(store()), QueryConfig::default()), Auth::default(), Router::new())
 }
 
 async fn send(router: &Router, request: Request<Body>) -> (StatusCode, Vec<u8>) {
@@ -146,6 +154,18 @@ async fn instant_queries_answer_as_prometheus_does() {
         {"metric": {"__name__": "up", "instance": "b", "job": "j"}, "value": [NOW, "1"]},
     ]});
     assert_eq!(got, want);
+    // What stands in a form comes before what stands in the address.
+    let (_, body) = post(&router, "/api/v1/query?query=2", "query=1").await;
+    assert_eq!(body["data"]["result"][1], "1");
+    let parts = Request::post("/api/v1/query").header(header::CONTENT_TYPE, "multipart/form-data; boundary=x");
+    let (status, body) = send(&router, parts.body(Body::from("--x--")).unwrap()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(String::from_utf8(body).unwrap().contains("curl -d"));
+    // Nothing lies between an end and a later start; the ends of time themselves are times.
+    assert_eq!(data(&router, &format!("/api/v1/labels?start={NOW}&end={}", NOW - 60)).await, json!([]));
+    let ends = "start=-292273086-05-16T16:47:06Z&end=292277025-08-18T07:12:54.999999999Z";
+    assert_eq!(data(&router, &format!("/api/v1/label/job/values?{ends}")).await, json!(["j"]));
+    assert_eq!(data(&router, "/api/v1/metadata?limit=0").await, json!({}));
     // Without `time` the clock's now is taken, and a form does as well as a query string.
     let (status, body) = post(&router, "/api/v1/query", "query=count%28up%29").await;
     assert_eq!(status, StatusCode::OK);
@@ -222,7 +242,11 @@ async fn errors_have_their_type_and_status() {
         ("series".into(), 400, "bad_data", "no match[] parameter"),
         ("series?match[]=%7B%7D".into(), 400, "bad_data", "match[]"),
         ("series?match[]=%7Bjob%3D%22%22%7D".into(), 400, "bad_data", "non-empty matcher"),
-        (format!("labels?start={e}&end={s}"), 400, "bad_data", "must not be before"),
+        (format!("query_exemplars?query=up&start={e}&end={s}"), 400, "bad_data", "must not be before start timestamp"),
+        ("query?query=up&timeout=0".into(), 503, "timeout", "timed out"),
+        ("query?query=up[step()]".into(), 400, "bad_data", "invalid parameter \"query\": 1:4: parse error"),
+        ("metadata?limit=x".into(), 400, "bad_data", "limit must be a number"),
+        ("metadata?limit_per_metric=x".into(), 400, "bad_data", "limit_per_metric must be a number"),
         ("format_query?query=((".into(), 400, "bad_data", "parse error"),
         ("parse_query?query=)".into(), 400, "bad_data", "parse error"),
         ("rules?type=other".into(), 400, "bad_data", "\"type\""),
@@ -405,7 +429,8 @@ async fn status_pages_hold_what_tools_look_for() {
     let router = router();
     assert!(data(&router, "/api/v1/status/buildinfo").await["version"].as_str().unwrap().starts_with("3."));
     let config = data(&router, "/api/v1/status/config").await;
-    assert!(config["yaml"].as_str().unwrap().contains("scrape_interval: 15s\n"));
+    let yaml = "global:\n  scrape_interval: 15s\n  scrape_timeout: 10s\n  evaluation_interval: 15s\n  external_labels:\n    \"cluster\": \"eu\"\n    \"job\": \"agent\"\n";
+    assert_eq!(config["yaml"], yaml);
     assert_eq!(data(&router, "/api/v1/status/flags").await["query.timeout"], "30s");
     assert_eq!(data(&router, "/api/v1/status/runtimeinfo").await["reloadConfigSuccess"], true);
     assert_eq!(data(&router, "/api/v1/status/walreplay").await, json!({"min": 0, "max": 0, "current": 0}));
@@ -417,6 +442,8 @@ async fn status_pages_hold_what_tools_look_for() {
     assert_eq!(data(&router, "/api/v1/alertmanagers").await["activeAlertmanagers"], json!([]));
     let targets = data(&router, "/api/v1/targets?state=dropped").await;
     assert_eq!(targets["activeTargets"], json!([]));
+    let nonsense = data(&router, "/api/v1/targets?state=foo").await;
+    assert_eq!((&nonsense["activeTargets"], &nonsense["droppedTargets"]), (&json!([]), &json!([])));
     assert_eq!(data(&router, "/api/v1/targets?scrapePool=j").await["activeTargets"].as_array().unwrap().len(), 1);
 }
 
@@ -424,14 +451,65 @@ async fn status_pages_hold_what_tools_look_for() {
 async fn federation_gives_the_newest_samples_as_text() {
     let path = "/federate?match[]=up&match[]=odd&match[]=gone&match[]=sizes&match[]=up";
     let (status, body) = send(&router(), Request::get(path).body(Body::empty()).unwrap()).await;
-    let t = NOW_MS;
+    let (t, more) = (NOW_MS, "cluster=\"eu\",instance=\"\",job=\"agent\"");
     let want = format!(
         "# TYPE odd untyped\n\
-         odd{{kind=\"inf\",instance=\"\"}} +Inf {t}\nodd{{kind=\"nan\",instance=\"\"}} NaN {t}\n\
-         odd{{kind=\"ninf\",instance=\"\"}} -Inf {t}\nodd{{kind=\"small\",instance=\"\"}} 0.000000001 {t}\n\
-         # TYPE up untyped\nup{{instance=\"a\",job=\"j\"}} 1 {t}\nup{{instance=\"b\",job=\"j\"}} 1 {t}\n"
+         odd{{kind=\"inf\",{more}}} +Inf {t}\nodd{{kind=\"nan\",{more}}} NaN {t}\n\
+         odd{{kind=\"ninf\",{more}}} -Inf {t}\nodd{{kind=\"small\",{more}}} 0.000000001 {t}\n\
+         # TYPE up untyped\nup{{instance=\"a\",job=\"j\",cluster=\"eu\"}} 1 {t}\n\
+         up{{instance=\"b\",job=\"j\",cluster=\"eu\"}} 1 {t}\n"
     );
     assert_eq!((status, String::from_utf8(body).unwrap()), (StatusCode::OK, want));
+}
+
+#[tokio::test]
+async fn federation_has_native_histograms_where_protobuf_is_asked_for() {
+    let accept = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    let request = Request::get("/federate?match[]=sizes&match[]=hits_total").header(header::ACCEPT, accept);
+    let answer = router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let kind = answer.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+    assert!(kind.starts_with("application/vnd.google.protobuf; proto=") && kind.ends_with("escaping=underscores"));
+    let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+    // Field 1 of each family is its name, field 3 its type: untyped, then a histogram.
+    let names: Vec<_> = ["hits_total", "sizes"]
+        .map(|name| body.windows(name.len()).position(|w| w == name.as_bytes()))
+        .into_iter()
+        .map(|at| at.unwrap())
+        .collect();
+    assert_eq!((body[names[0] + 10], body[names[0] + 11]), (0x18, 3));
+    assert_eq!((body[names[1] + 5], body[names[1] + 6]), (0x18, 4));
+    // Field 4 of the histogram is its count as a double.
+    let count = [[0x21].as_slice(), &6f64.to_le_bytes()].concat();
+    assert!(body.windows(9).any(|w| w == count));
+}
+
+#[tokio::test]
+async fn names_that_need_quotes_are_escaped_for_who_cannot_read_them_and_read_back() {
+    let store = store();
+    let mut batch = Batch::default();
+    let (t, value) = (TimestampMs(NOW_MS), Point::Float(1.0));
+    let labels = labels(&[("__name__", "fed.dots"), ("service.name", "web")]);
+    batch.points.push(storage::Point { labels, t, value });
+    let ticket = store.commit(batch);
+    std::thread::spawn(|| ticket.wait()).join().unwrap().unwrap();
+    let router = router_over(Arc::new(store));
+    let scraped = |accept: &'static str| {
+        let request = Request::get("/federate?match[]=%7B%22fed.dots%22%7D").header(header::ACCEPT, accept);
+        let router = router.clone();
+        async move {
+            let answer = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            String::from_utf8(to_bytes(answer.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
+        }
+    };
+    assert!(scraped("text/plain;version=0.0.4").await.contains("\nfed_dots{service_name=\"web\","));
+    let values = scraped("text/plain;escaping=values").await;
+    assert!(values.contains("\nU__fed_2e_dots{U__service_2e_name=\"web\","), "{values}");
+    assert!(scraped("text/plain;escaping=allow-utf-8").await.contains("\n{\"fed.dots\",\"service.name\"=\"web\","));
+    assert_eq!(data(&router, "/api/v1/label/U__service_2e_name/values").await, json!(["web"]));
+    assert_eq!(data(&router, "/api/v1/label/service.name/values").await, json!(["web"]));
+    let (status, body) = get(&router, "/api/v1/label/%FF/values").await;
+    assert_eq!((status, &body["errorType"]), (StatusCode::BAD_REQUEST, &json!("bad_data")));
+    assert_eq!(body["error"], "invalid label name: \"\\xff\"");
 }
 
 #[tokio::test]
@@ -456,7 +534,7 @@ async fn answers_are_compressed_where_the_client_takes_it_and_heads_have_no_body
 #[tokio::test]
 async fn too_many_samples_are_an_execution_error() {
     let query = QueryConfig { max_samples: 10, ..QueryConfig::default() };
-    let router = api::router(state(Arc::new(store()), query), Auth::default(), &[], Router::new());
+    let router = api::router(state(Arc::new(store()), query), Auth::default(), Router::new());
     let (status, body) = get(&router, "/api/v1/query?query=up[5m]").await;
     assert_eq!((status, &body["errorType"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("execution")), "{body}");
 }
@@ -469,7 +547,7 @@ async fn exemplars_come_with_the_series_that_the_query_names() {
     let exemplars = vec![(series.clone(), exemplar("a", 1_500)), (series, exemplar("b", 9_000))];
     let ticket = store.commit(Batch { exemplars, ..Batch::default() });
     std::thread::spawn(|| ticket.wait()).join().unwrap().unwrap();
-    let router = api::router(state(Arc::new(store), QueryConfig::default()), Auth::default(), &[], Router::new());
+    let router = api::router(state(Arc::new(store), QueryConfig::default()), Auth::default(), Router::new());
     let found = data(&router, "/api/v1/query_exemplars?query=rate(hits[5m])%2Bup&start=1&end=2").await;
     let wanted = json!([{
         "seriesLabels": {"__name__": "hits", "code": "200"},
@@ -492,9 +570,10 @@ async fn answers_are_packed_as_the_client_asks() {
 
 #[tokio::test]
 async fn pages_of_other_origins_may_ask_only_where_configured() {
-    let ask = |origins: Vec<String>| async move {
-        let state = state(Arc::new(store()), QueryConfig::default());
-        let router = api::router(state, Auth::default(), &origins, Router::new());
+    let ask = |cors_origins: Vec<String>| async move {
+        let shared = shared(Arc::new(store()), QueryConfig::default());
+        let state = api::State::new(api::Shared { cors_origins, ..shared });
+        let router = api::router(state, Auth::default(), Router::new());
         let request = Request::get("/api/v1/query?query=up").header("origin", "https://grafana.example.com");
         let answer = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         answer.headers().get("access-control-allow-origin").map(|v| v.to_str().unwrap().to_owned())
@@ -503,6 +582,10 @@ async fn pages_of_other_origins_may_ask_only_where_configured() {
     assert_eq!(ask(vec!["https://other.example.com".into()]).await, None);
     let allowed = "https://grafana.example.com".to_owned();
     assert_eq!(ask(vec![allowed.clone()]).await, Some(allowed));
+    let shared = shared(Arc::new(store()), QueryConfig::default());
+    let cors_origins = vec!["https://a".to_owned(), "https://b".to_owned()];
+    let router = api::router(api::State::new(api::Shared { cors_origins, ..shared }), Auth::default(), Router::new());
+    assert_eq!(data(&router, "/api/v1/status/flags").await["web.cors.origin"], "https://a|https://b");
 }
 
 #[tokio::test]

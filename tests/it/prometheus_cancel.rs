@@ -66,7 +66,7 @@ impl Select for Endless {
 fn endless() -> (Arc<Endless>, Router) {
     let storage = Arc::new(Endless { entered: Notify::new(), left: AtomicBool::new(false) });
     let query = QueryConfig { max_concurrency: 1, ..QueryConfig::default() };
-    (storage.clone(), api::router(state(storage, query), Auth::default(), &[], Router::new()))
+    (storage.clone(), api::router(state(storage, query), Auth::default(), Router::new()))
 }
 
 async fn wait_until_left(storage: &Endless) {

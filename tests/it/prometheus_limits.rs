@@ -76,8 +76,11 @@ fn ten_thousand_nested_parentheses() {
 
 #[test]
 fn expressions_made_to_explode() {
-    let refusal = Refusal { status: 400, kind: "bad_data", part: "size limit", bytes: 16 * MIB };
-    for pattern in ["(a{1000}){1000}", "((.{1,100}){1,100}){1,100}", "(x+x+)+y{99999}"] {
+    let (count, size) = ("invalid repeat count", "size limit");
+    for (pattern, part) in
+        [("(a{1000}){1000}", count), ("((.{1,100}){1,100}){1,100}", count), (r"(\\pL{30}){30}", size)]
+    {
+        let refusal = Refusal { status: 400, kind: "bad_data", part, bytes: 16 * MIB };
         let selector = format!("x{{a=~\"{pattern}\"}}");
         refused("query", &[("query", &selector)], &refusal);
         for path in ["series", "labels", "label/a/values"] {

@@ -33,7 +33,7 @@ async fn router(timeout_secs: u64) -> Router {
     store.commit(batch).await.unwrap();
     let query =
         QueryConfig { max_concurrency: 1, timeout: HumanDuration::secs(timeout_secs), ..QueryConfig::default() };
-    api::router(state(Arc::new(store), query), Auth::default(), &[], Router::new())
+    api::router(state(Arc::new(store), query), Auth::default(), Router::new())
 }
 
 async fn ask(router: &Router) -> BodyDataStream {

@@ -330,12 +330,29 @@ async fn secrets_are_not_stored() {
 }
 
 #[tokio::test]
+async fn a_request_that_ends_early_is_told_so() {
+    let door = door();
+    let whole = request(vec![series(&[("__name__", "up")], &[(1.0, NOW_MS)])]).encode_to_vec();
+    let headers = [(header::CONTENT_TYPE, "application/x-protobuf"), (header::CONTENT_ENCODING, "snappy")];
+    let answer = door.post(&headers, packed(&whole[..whole.len() - 3])).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text.contains("it ends 3 bytes before a message in it does"), "{}", answer.text);
+}
+
+#[tokio::test]
 async fn exemplars_are_kept_with_their_series() {
     let door = door();
     let label = |name: &str, value: &str| Label { name: name.into(), value: value.into() };
     let exemplar = |id: &str, timestamp| Exemplar { labels: vec![label("trace_id", id)], value: 0.3, timestamp };
+    let long = "x".repeat(128);
     let timed = TimeSeries {
-        exemplars: vec![exemplar("a1", NOW_MS - 5), exemplar("a1", NOW_MS - 5), exemplar("a2", NOW_MS)],
+        // One whose labels are too long says nothing without them.
+        exemplars: vec![
+            exemplar("a1", NOW_MS - 5),
+            exemplar("a1", NOW_MS - 5),
+            exemplar(&long, NOW_MS - 3),
+            exemplar("a2", NOW_MS),
+        ],
         ..series(&[("__name__", "calls_total")], &[(1.0, NOW_MS)])
     };
     assert_eq!(door.write(&request(vec![timed])).await.status, 204);

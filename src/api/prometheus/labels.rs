@@ -7,6 +7,7 @@ use axum::extract;
 use axum::response::Response;
 
 use super::answer::{ApiError, OPENING, success, write_closing};
+use super::escaping::LabelName;
 use super::params::Params;
 use super::points::{write_cut, write_json};
 use super::reply::{Pieces, reply};
@@ -29,19 +30,18 @@ pub async fn names(extract::State(state): extract::State<State>, params: Params)
 
 pub async fn values(
     extract::State(state): extract::State<State>,
-    extract::Path(name): extract::Path<String>,
+    LabelName(name): LabelName,
     params: Params,
 ) -> Result<Response, ApiError> {
-    if name.is_empty() {
-        return Err(ApiError::bad_data("invalid label name: \"\"".into()));
-    }
     let selectors = or_everything(params.selectors()?);
     union(&state, &params, selectors, move |store, matchers, range| store.label_values(&name, matchers, range)).await
 }
 
 pub async fn metadata(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
     let families = state.storage.metadata(params.get("metric"));
-    let limit = params.limit()?.unwrap_or(usize::MAX);
+    let limit = params.number("limit")?.unwrap_or(usize::MAX);
+    // A family has one entry here, so that no limit of a metric leaves any out.
+    params.number("limit_per_metric")?;
     let map: BTreeMap<_, _> = families.into_iter().take(limit).map(|(name, meta)| (name, [meta])).collect();
     Ok(success(map, &[], &[]))
 }
@@ -61,7 +61,8 @@ where
     let store: Arc<dyn Select> = state.storage.clone();
     reply(state, state.query.timeout.0, false, move |turn| {
         let mut found = BTreeSet::new();
-        for matchers in &selectors {
+        // Nothing lies between an end and a later start.
+        for matchers in selectors.iter().filter(|_| range.from <= range.to) {
             turn.cancel.check()?;
             found.extend(ask(&*store, matchers, range).map_err(|e| ApiError::execution(e.to_string()))?);
         }

@@ -5,6 +5,8 @@
 //! Limits: `api.query.max_concurrency` queries at once (others wait), `timeout`, samples and series per query.
 
 mod answer;
+mod escaping;
+mod exposition;
 mod federate;
 mod instances;
 mod labels;

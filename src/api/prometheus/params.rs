@@ -1,4 +1,4 @@
-//! Parameters of a request, from the query string of a GET or the form of a POST.
+//! Parameters of a request, from the query string and the form of a POST, of which the form comes first.
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, Method, header};
@@ -16,41 +16,53 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let mut pairs = decode(request.uri().query().unwrap_or(""))?;
-        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-        let is_form =
-            request.headers().get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(form.as_bytes()));
-        if request.method() == Method::POST && is_form {
+        let in_url = decode(request.uri().query().unwrap_or(""))?;
+        let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        let is = |wanted: &str| kind.get(..wanted.len()).is_some_and(|k| k.eq_ignore_ascii_case(wanted.as_bytes()));
+        if request.method() == Method::POST && is("multipart/") {
+            let reason = "a form has to be sent as `application/x-www-form-urlencoded`, not in parts (curl -d, not -F)";
+            return Err(ApiError::bad_data(reason.into()));
+        }
+        let mut pairs = Vec::new();
+        if request.method() == Method::POST && is("application/x-www-form-urlencoded") {
             let body = axum::body::to_bytes(request.into_body(), MAX_FORM_BYTES).await.map_err(|e| {
                 ApiError::bad_data(format!("the form is above {MAX_FORM_BYTES} bytes or was cut off: {e}"))
             })?;
             let text =
                 std::str::from_utf8(&body).map_err(|e| ApiError::bad_data(format!("the form is not UTF-8: {e}")))?;
-            pairs.extend(decode(text)?);
+            pairs = decode(text)?;
         }
+        pairs.extend(in_url);
         Ok(Self(pairs))
     }
+}
+
+/// The bytes behind percent escapes, and with `plus` a blank for each `+`; `None` where an escape is broken.
+pub(super) fn unescape(part: &str, plus: bool) -> Option<Vec<u8>> {
+    let bytes = part.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        match bytes[i] {
+            b'+' if plus => out.push(b' '),
+            b'%' => {
+                let digits = part.get(i + 1..i + 3).filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()));
+                out.push(u8::from_str_radix(digits?, 16).ok()?);
+                i += 2;
+            }
+            byte => out.push(byte),
+        }
+        i += 1;
+    }
+    Some(out)
 }
 
 /// Decodes `a=1&b=2` with percent escapes and `+` for a blank.
 fn decode(text: &str) -> Result<Vec<(String, String)>, ApiError> {
     let unescape = |part: &str| -> Result<String, ApiError> {
-        let bytes = part.as_bytes();
-        let mut out = Vec::with_capacity(bytes.len());
-        let mut i = 0;
-        while i < bytes.len() {
-            match bytes[i] {
-                b'+' => out.push(b' '),
-                b'%' => {
-                    let hex = part.get(i + 1..i + 3).and_then(|h| u8::from_str_radix(h, 16).ok());
-                    out.push(hex.ok_or_else(|| ApiError::bad_data(format!("invalid URL escape in `{part}`")))?);
-                    i += 2;
-                }
-                byte => out.push(byte),
-            }
-            i += 1;
-        }
-        String::from_utf8(out).map_err(|_| ApiError::bad_data("a parameter is not UTF-8".to_owned()))
+        let bytes = unescape(part, true);
+        let bytes = bytes.ok_or_else(|| ApiError::bad_data(format!("invalid URL escape in `{part}`")))?;
+        String::from_utf8(bytes).map_err(|_| ApiError::bad_data("a parameter is not UTF-8".to_owned()))
     };
     text.split('&')
         .filter(|pair| !pair.is_empty())
@@ -97,6 +109,13 @@ impl Params {
         }
     }
 
+    /// A whole number. `None` when it is not given, and where it is negative, which Prometheus takes for no limit.
+    pub fn number(&self, name: &str) -> Result<Option<usize>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let number: i64 = text.parse().map_err(|_| ApiError::bad_data(format!("{name} must be a number")))?;
+        Ok(usize::try_from(number).ok())
+    }
+
     /// A truth value as Go reads one: `1`, `t`, `true`, `0`, `f`, `false`. `None` when it is not given.
     pub fn truth(&self, name: &str) -> Result<Option<bool>, ApiError> {
         match self.get(name) {
@@ -107,13 +126,10 @@ impl Params {
         }
     }
 
-    /// `start` and `end`, each open where absent.
+    /// `start` and `end`, each open where absent; nothing lies between them where the end comes first.
     pub fn range(&self) -> Result<TimeRange, ApiError> {
         let from = self.time("start")?.unwrap_or(TimestampMs::MIN);
         let to = self.time("end")?.unwrap_or(TimestampMs::MAX);
-        if to < from {
-            return Err(ApiError::bad_param("end", "end timestamp must not be before start time".into()));
-        }
         Ok(TimeRange { from, to })
     }
 
@@ -135,8 +151,17 @@ impl Params {
     }
 }
 
+/// What Prometheus and its clients write for the earliest and the latest time that there is.
+const EARLIEST: &str = "-292273086-05-16T16:47:06Z";
+const LATEST: &str = "292277025-08-18T07:12:54.999999999Z";
+
 /// Unix seconds with fraction, or RFC 3339.
 fn parse_time(text: &str) -> Result<TimestampMs, String> {
+    match text {
+        EARLIEST => return Ok(TimestampMs::MIN),
+        LATEST => return Ok(TimestampMs::MAX),
+        _ => {}
+    }
     let bad = || format!("cannot parse {text:?} to a valid timestamp");
     if let Ok(seconds) = text.parse::<f64>() {
         let ms = (seconds * 1000.0).round();
@@ -165,6 +190,7 @@ mod tests {
     fn times_are_seconds_or_rfc3339() {
         assert_eq!(parse_time("1435781451.781"), Ok(TimestampMs(1_435_781_451_781)));
         assert_eq!(parse_time("2015-07-01T20:10:51.781Z"), Ok(TimestampMs(1_435_781_451_781)));
+        assert_eq!((parse_time(EARLIEST), parse_time(LATEST)), (Ok(TimestampMs::MIN), Ok(TimestampMs::MAX)));
         assert!(parse_time("now").is_err() && parse_time("1e300").is_err() && parse_time("NaN").is_err());
     }
 

@@ -56,6 +56,9 @@ pub async fn range(extract::State(state): extract::State<State>, params: Params)
 /// The exemplars of every series that a selector of the query names.
 pub async fn exemplars(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
     let (range, expr) = (params.range()?, parse(&params)?);
+    if range.to < range.from {
+        return Err(ApiError::bad_data("end timestamp must not be before start timestamp".into()));
+    }
     let selectors: Vec<Vec<Matcher>> = promql::selectors(&expr).map(|selector| selector.matchers.clone()).collect();
     let exemplar = |exemplar: &Exemplar| {
         let mut value = Vec::new();
@@ -82,7 +85,7 @@ pub async fn parse_query(params: Params) -> Result<Response, ApiError> {
 }
 
 pub async fn format(params: Params) -> Result<Response, ApiError> {
-    Ok(success(parse(&params)?.to_string(), &[], &[]))
+    Ok(success(parse(&params)?.pretty(), &[], &[]))
 }
 
 fn parse(params: &Params) -> Result<promql::Expr, ApiError> {
@@ -178,9 +181,7 @@ impl From<QueryError> for ApiError {
         match error {
             QueryError::Canceled => ApiError::canceled(error.to_string()),
             QueryError::TimedOut => ApiError::timeout(error.to_string()),
-            QueryError::Parse(_) | QueryError::BadQuery(_) | QueryError::Experimental { .. } => {
-                ApiError::bad_data(error.to_string())
-            }
+            QueryError::Parse(_) | QueryError::BadQuery(_) => ApiError::bad_param("query", error.to_string()),
             QueryError::Storage(source) => ApiError::internal(source.to_string()),
             _ => ApiError::execution(error.to_string()),
         }

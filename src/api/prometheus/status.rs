@@ -18,6 +18,10 @@ const TOP_MAX: usize = 10_000;
 /// The version that Grafana reads to choose its features: the language and API level served here.
 const PROMETHEUS_LEVEL: &str = "3.5.0";
 
+/// What `api.query.experimental` switches on, as Prometheus names it.
+const EXPERIMENTAL: &str =
+    "promql-experimental-functions,promql-duration-expr,promql-extended-range-selectors,promql-binop-fill-modifiers";
+
 /// Headroom as `rivetwatch capacity` prints it. Not a path of Prometheus.
 ///
 /// `what_if` adds the same under assumptions: `replicas=4,traffic=2x,target.cpu=60%`.
@@ -60,8 +64,8 @@ pub async fn flags(extract::State(state): extract::State<State>) -> Response {
             "query.max-samples": state.query.max_samples.to_string(),
             "query.lookback-delta": format_duration_ms(state.engine.options().lookback_ms),
             "query.max-series": state.query.max_series.to_string(),
-            "enable-feature": if state.query.experimental { "promql-experimental-functions" } else { "" },
-            "web.cors.origin": "",
+            "enable-feature": if state.query.experimental { EXPERIMENTAL } else { "" },
+            "web.cors.origin": state.cors_origins.join("|"),
             "web.enable-admin-api": "false",
             "web.enable-lifecycle": "false",
         }),
@@ -72,10 +76,18 @@ pub async fn flags(extract::State(state): extract::State<State>) -> Response {
 
 /// The part of the configuration that Prometheus has, too. The agent's own file may hold secrets and is not shown.
 pub async fn config(extract::State(state): extract::State<State>) -> Response {
-    let (interval, timeout) = (format_duration_ms(state.interval_ms), state.query.timeout);
-    let yaml = format!(
-        "global:\n  scrape_interval: {interval}\n  evaluation_interval: {interval}\n  scrape_timeout: {timeout}\n"
+    let [scrape, timeout, evaluation] =
+        [state.scrape_interval_ms, state.scrape_timeout_ms, state.interval_ms].map(format_duration_ms);
+    let mut yaml = format!(
+        "global:\n  scrape_interval: {scrape}\n  scrape_timeout: {timeout}\n  evaluation_interval: {evaluation}\n"
     );
+    if !state.external_labels.is_empty() {
+        yaml.push_str("  external_labels:\n");
+        // A JSON text is one in YAML, too, and needs no look at what is special there.
+        let lines =
+            state.external_labels.iter().map(|(name, value)| format!("    {}: {}\n", json!(name), json!(value)));
+        yaml.extend(lines);
+    }
     success(json!({ "yaml": yaml }), &[], &[])
 }
 

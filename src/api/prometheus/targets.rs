@@ -21,17 +21,19 @@ pub async fn targets(extract::State(state): extract::State<State>, params: Param
     if let (Some(pool), Some(active)) = (params.get("scrapePool"), data["activeTargets"].as_array_mut()) {
         active.retain(|target| target["scrapePool"] == pool);
     }
-    match wanted.as_str() {
-        "active" => data["droppedTargets"] = json!([]),
-        "dropped" => data["activeTargets"] = json!([]),
-        _ => {}
+    let has_all = wanted == "any";
+    if !has_all && wanted != "active" {
+        data["activeTargets"] = json!([]);
+    }
+    if !has_all && wanted != "dropped" {
+        data["droppedTargets"] = json!([]);
     }
     Ok(success(data, &[], &[]))
 }
 
 /// Type, help and unit of the families that each target exposes, with `match_target`, `metric` and `limit`.
 pub async fn metadata(extract::State(state): extract::State<State>, params: Params) -> Result<Response, ApiError> {
-    let limit = params.limit()?.unwrap_or(usize::MAX);
+    let limit = params.number("limit")?.unwrap_or(usize::MAX);
     let wanted = match params.get("match_target") {
         Some(text) => {
             crate::promql::parse_selector(text).map_err(|e| ApiError::bad_param("match_target", e.to_string()))?

@@ -205,7 +205,7 @@ impl ExternalScaler {
     /// environment of the target.
     fn authorize(&self, headers: &MetadataMap, object: &ScaledObjectRef) -> Result<(), Status> {
         let header = headers.get("authorization").and_then(|v| v.to_str().ok());
-        let header = header.and_then(|v| v.strip_prefix("Bearer "));
+        let header = header.and_then(crate::api::auth::bearer);
         let metadata = ["tokenFromEnv", "token"].iter().find_map(|key| object.scaler_metadata.get(*key));
         if self.auth.accepts(header.or(metadata.map(String::as_str))) {
             return Ok(());

@@ -12,6 +12,7 @@ use super::{Evaluated, Evaluator, kahan_add, shared};
 use crate::model::{CounterResetHint, FloatHistogram, LabelParts, Labels, METRIC_NAME};
 use crate::promql::ast::{Aggregate, AggregateOp, PositionRange};
 use crate::promql::error::QueryError;
+use crate::promql::histogram;
 use crate::promql::histogram::{KahanSum, Sparse};
 
 /// Series of one group.
@@ -80,7 +81,8 @@ impl Evaluator<'_> {
                 groups.push(Reduced { labels, drop_name: one.drop_name, cells });
             }
             this.worked(one.points.len())?;
-            groups[place].cells.add(op, &one.points, at, &mut this.notes);
+            let name = one.labels.metric_name();
+            groups[place].cells.add(op, &one.points, name, at, &mut this.notes);
             Ok(())
         })?;
         let mut out = Vec::with_capacity(groups.len());
@@ -113,7 +115,8 @@ enum Cells {
 }
 
 impl Cells {
-    fn add(&mut self, op: AggregateOp, points: &Points, at: PositionRange, notes: &mut Annotations) {
+    /// `name` is that of the series.
+    fn add(&mut self, op: AggregateOp, points: &Points, name: &str, at: PositionRange, notes: &mut Annotations) {
         if let Self::Sums(sums) = self {
             if points.is_float_only() && sums.takes(points) {
                 return sums.add(points);
@@ -126,7 +129,7 @@ impl Cells {
         }
         if let Self::Any(cells) = self {
             for (step, point) in points.iter() {
-                cells[step].add(op, point, at, notes);
+                cells[step].add(op, point, name, at, notes);
             }
         }
     }
@@ -186,10 +189,14 @@ struct Histograms {
 }
 
 impl Cell {
-    fn add(&mut self, op: AggregateOp, point: Point<'_>, at: PositionRange, notes: &mut Annotations) {
+    fn add(&mut self, op: AggregateOp, point: Point<'_>, name: &str, at: PositionRange, notes: &mut Annotations) {
         match (op, point) {
             (AggregateOp::Count | AggregateOp::Group, _) => self.add_float(op, 0.0),
-            (AggregateOp::Sum | AggregateOp::Avg, Point::Histogram(h)) => self.add_histogram(op, h),
+            (AggregateOp::Sum | AggregateOp::Avg, Point::Histogram(h)) => {
+                if self.add_histogram(op, h).is_err() {
+                    notes.mixed_exponential_custom(at, name);
+                }
+            }
             (_, Point::Histogram(_)) => notes.histogram_ignored_in_aggregation(at, op.as_str()),
             (_, Point::Float(v)) => self.add_float(op, v),
         }
@@ -208,7 +215,8 @@ impl Cell {
         }
     }
 
-    fn add_histogram(&mut self, op: AggregateOp, h: &Arc<FloatHistogram>) {
+    /// Fails where the histogram does not go with those before it, once.
+    fn add_histogram(&mut self, op: AggregateOp, h: &Arc<FloatHistogram>) -> Result<(), histogram::Incompatible> {
         match self {
             Self::Empty => {
                 let histograms = Histograms {
@@ -224,24 +232,22 @@ impl Cell {
             Self::Histograms(histograms) => {
                 if histograms.add(op, h).is_none() {
                     *self = Self::Incompatible;
+                    return Err(histogram::Incompatible);
                 }
             }
             Self::Floats(_) => *self = Self::Mixed,
             Self::Mixed | Self::Incompatible => {}
         }
+        Ok(())
     }
 
     fn finish(self, op: AggregateOp, at: PositionRange, notes: &mut Annotations) -> Option<Output> {
         match self {
-            Self::Empty => None,
+            Self::Empty | Self::Incompatible => None,
             Self::Floats(floats) => Some(Output::Float(floats.finish(op))),
             Self::Histograms(histograms) => Some(histograms.finish(op, at, notes)),
             Self::Mixed => {
                 notes.mixed_in_aggregation(at);
-                None
-            }
-            Self::Incompatible => {
-                notes.mixed_layouts_in_aggregation(at);
                 None
             }
         }

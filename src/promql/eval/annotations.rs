@@ -1,19 +1,50 @@
 //! Warnings and infos of a query, worded and placed as Prometheus does.
 
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::promql::ast::PositionRange;
 use crate::promql::number::format_float_g;
 
-/// Most different annotations of one query; more say nothing new.
-const MAX_ANNOTATIONS: usize = 200;
+/// Most warnings, and most infos, that an answer has; the others are counted, as Prometheus' API does.
+const SHOWN_MAX: usize = 10;
 
 /// What is to be said about an answer, each thing once.
 #[derive(Debug, Default)]
 pub(super) struct Annotations {
-    seen: HashSet<String>,
-    pub warnings: Vec<String>,
-    pub infos: Vec<String>,
+    /// Hashes, because there may be one for each of a hundred thousand names.
+    seen: HashSet<u64>,
+    warnings: Shown,
+    infos: Shown,
+}
+
+/// The first of a kind, and how many more there were.
+#[derive(Debug, Default)]
+struct Shown {
+    texts: Vec<String>,
+    omitted: usize,
+}
+
+impl Shown {
+    fn add(&mut self, seen: &mut HashSet<u64>, text: String) {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        if !seen.insert(hasher.finish()) {
+            return;
+        }
+        if self.texts.len() < SHOWN_MAX {
+            self.texts.push(text);
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    fn finish(mut self, kind: &str) -> Vec<String> {
+        if self.omitted > 0 {
+            self.texts.push(format!("{} more {kind} annotations omitted", self.omitted));
+        }
+        self.texts
+    }
 }
 
 /// What a histogram was being used for.
@@ -41,16 +72,17 @@ fn for_metric(name: &str) -> String {
 impl Annotations {
     fn warn(&mut self, at: PositionRange, text: String) {
         let full = format!("PromQL warning: {text} ({}:{})", at.line, at.column);
-        if self.seen.len() < MAX_ANNOTATIONS && self.seen.insert(full.clone()) {
-            self.warnings.push(full);
-        }
+        self.warnings.add(&mut self.seen, full);
     }
 
     fn info(&mut self, at: PositionRange, text: String) {
         let full = format!("PromQL info: {text} ({}:{})", at.line, at.column);
-        if self.seen.len() < MAX_ANNOTATIONS && self.seen.insert(full.clone()) {
-            self.infos.push(full);
-        }
+        self.infos.add(&mut self.seen, full);
+    }
+
+    /// The warnings and the infos, each in order of first appearance.
+    pub(super) fn finish(self) -> (Vec<String>, Vec<String>) {
+        (self.warnings.finish("warning"), self.infos.finish("info"))
     }
 
     pub(super) fn invalid_quantile(&mut self, at: PositionRange, q: f64) {
@@ -90,11 +122,6 @@ impl Annotations {
     pub(super) fn mixed_exponential_custom(&mut self, at: PositionRange, name: &str) {
         let kinds = "vector contains a mix of histograms with exponential and custom buckets schemas";
         self.warn(at, format!("{kinds} for metric name {name:?}"));
-    }
-
-    pub(super) fn mixed_layouts_in_aggregation(&mut self, at: PositionRange) {
-        let kinds = "vector contains a mix of histograms with exponential and custom buckets schemas";
-        self.warn(at, format!("{kinds} for metric name \"\""));
     }
 
     pub(super) fn incompatible_layout(&mut self, at: PositionRange, operator: &str) {

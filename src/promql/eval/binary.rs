@@ -18,6 +18,10 @@ impl Evaluator<'_> {
         let lhs = self.eval(&binary.lhs, grid)?;
         let rhs = self.eval(&binary.rhs, grid)?;
         match (lhs, rhs) {
+            (Evaluated::Scalar(_), Evaluated::Scalar(_)) if binary.op.is_trim() => Err(QueryError::Execution(format!(
+                "operator {:?} not allowed for Scalar operations",
+                binary.op.as_str()
+            ))),
             (Evaluated::Scalar(a), Evaluated::Scalar(b)) => {
                 Ok(Evaluated::Scalar(scalar_scalar(binary.op, &a, &b, grid)))
             }

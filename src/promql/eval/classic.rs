@@ -271,11 +271,12 @@ fn bucket_quantile(q: f64, buckets: &mut [Bucket]) -> (f64, bool) {
     let forced = make_counts_rise(buckets);
     let last = buckets.len() - 1;
     let observations = buckets[last].count;
-    if last == 0 || observations == 0.0 || observations.is_nan() {
+    if last == 0 || observations == 0.0 {
         return (f64::NAN, false);
     }
     let rank = q * observations;
-    let at = buckets[..last].partition_point(|b| b.count < rank);
+    // Counts that are no number are in no bucket but the last.
+    let at = if rank.is_nan() { last } else { buckets[..last].partition_point(|b| b.count < rank) };
     if at == last {
         return (buckets[last - 1].upper, forced);
     }

@@ -225,7 +225,8 @@ impl<'a> Evaluator<'a> {
     /// The answer, unless nobody waits for it any more.
     fn finish(self, value: QueryValue) -> Result<QueryResult, QueryError> {
         self.cancel.check()?;
-        Ok(QueryResult { value, warnings: self.notes.warnings, infos: self.notes.infos })
+        let (warnings, infos) = self.notes.finish();
+        Ok(QueryResult { value, warnings, infos })
     }
 
     /// Looks at the cancel flag once enough was worked on since the last time; `values` are those of now.

@@ -1,4 +1,5 @@
-//! What stands between an operator and its right side: `bool`, `on`, `ignoring`, `group_left`, `fill`.
+//! What stands between an operator and its right side: `bool`, `on`, `ignoring`, `group_left`, `fill`. Whether it may
+//! stand there is for `check`.
 
 use super::Parser;
 use crate::promql::ast::{BinaryOp, Cardinality, Matching};
@@ -9,23 +10,15 @@ impl Parser<'_> {
     /// The modifiers of `op`: whether results are 0 and 1, and how series match.
     pub(super) fn binary_modifiers(&mut self, op: BinaryOp) -> Result<(bool, Matching), ParseError> {
         let mut matching = Matching::default();
-        let bool_position = self.position();
         let return_bool = self.take_keyword("bool");
-        if return_bool && !op.is_comparison() {
-            return Err(self.error(bool_position, "bool modifier can only be used on comparison operators"));
-        }
         if self.peek_keyword("on") || self.peek_keyword("ignoring") {
             matching.on = self.peek_keyword("on");
             self.advance();
             matching.labels = self.grouping_labels()?;
             self.group_modifier(&mut matching)?;
         }
-        self.fill_modifiers(op, &mut matching)?;
-        if op.is_set() {
-            if matching.cardinality != Cardinality::OneToOne {
-                let message = format!("no grouping allowed for {:?} operation", op.as_str());
-                return Err(self.error(self.last_position(), message));
-            }
+        self.fill_modifiers(&mut matching)?;
+        if op.is_set() && matching.cardinality == Cardinality::OneToOne {
             matching.cardinality = Cardinality::ManyToMany;
         }
         Ok((return_bool, matching))
@@ -39,17 +32,12 @@ impl Parser<'_> {
         };
         self.advance();
         if self.peek() == &Token::LeftParen {
-            let start = self.position();
             matching.include = self.grouping_labels()?;
-            if let Some(both) = matching.include.iter().find(|label| matching.on && matching.labels.contains(label)) {
-                let message = format!("label {both:?} must not occur in ON and GROUP clause at once");
-                return Err(self.error(start.to(self.last_position()), message));
-            }
         }
         Ok(())
     }
 
-    fn fill_modifiers(&mut self, op: BinaryOp, matching: &mut Matching) -> Result<(), ParseError> {
+    fn fill_modifiers(&mut self, matching: &mut Matching) -> Result<(), ParseError> {
         // `fill` without a parenthesis is a metric of that name.
         while self.peek_second() == &Token::LeftParen {
             let (left, right) = match self.peek_word().map(str::to_ascii_lowercase).as_deref() {
@@ -64,12 +52,8 @@ impl Parser<'_> {
             let value = self.signed_number("fill modifier", "number")?;
             self.expect(&Token::RightParen, "fill modifier", "\")\"")?;
             let is_second = (left && matching.fill_left.is_some()) || (right && matching.fill_right.is_some());
-            let place = start.to(self.last_position());
             if is_second {
-                return Err(self.error(place, "a side may not be filled multiple times"));
-            }
-            if op.is_set() {
-                return Err(self.error(place, "filling in missing series not allowed for set operators"));
+                return Err(self.error(start.to(self.last_position()), "a side may not be filled multiple times"));
             }
             if left {
                 matching.fill_left = Some(value);

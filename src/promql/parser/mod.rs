@@ -44,7 +44,7 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
         let message = format!("query is {} bytes long, the limit is {MAX_QUERY_BYTES}", query.len());
         return Err(ParseError::new("", PositionRange::default(), message));
     }
-    let tokens = tokenize(query)?;
+    let tokens = tokenize(query);
     super::stack::run(nesting_at_most(&tokens), STACK_BYTES_PER_LEVEL, || parse_tokens(query, tokens)).unwrap_or_else(
         |e| {
             let message = format!("failed to start a thread for a deep query: {e}");
@@ -71,9 +71,9 @@ fn nesting_at_most(tokens: &[Placed]) -> u32 {
 }
 
 fn parse_tokens(query: &str, tokens: Vec<Placed>) -> Result<Expr, ParseError> {
-    let mut parser = Parser { query, tokens, at: 0, nesting: 0, pattern_bytes: 0 };
+    let mut parser = Parser { query, tokens, at: 0, nesting: 0, aggregations: 0, pattern_bytes: 0 };
     if parser.peek() == &Token::End {
-        return Err(parser.error(parser.position(), "no expression found in input"));
+        return Err(parser.error(PositionRange::default(), "no expression found in input"));
     }
     let expr = parser.expression(0)?;
     if parser.peek() != &Token::End {
@@ -100,6 +100,9 @@ pub fn parse_selector(text: &str) -> Result<Vec<crate::model::Matcher>, ParseErr
 /// Words that stand for a metric nowhere but in quotes.
 const NEVER_A_METRIC: [&str; 6] = ["bool", "on", "ignoring", "group_left", "group_right", "atan2"];
 
+/// Words that stand for a metric and never for a function.
+const NEVER_A_FUNCTION: [&str; 6] = ["and", "or", "unless", "by", "without", "offset"];
+
 /// Whether the name of a metric may stand before its braces, and is not read as something else there.
 pub(super) fn is_bare_metric(name: &str) -> bool {
     let is_word = |word: &&str| name.eq_ignore_ascii_case(word);
@@ -108,7 +111,8 @@ pub(super) fn is_bare_metric(name: &str) -> bool {
 
 /// Reads a label set: `name`, `name{label="v"}`, `{"name", "label"="v"}`, `{}`. Any word is a valid name.
 pub(super) fn parse_labels(text: &str) -> Result<crate::model::Labels, ParseError> {
-    let mut parser = Parser { query: text, tokens: tokenize(text)?, at: 0, nesting: 0, pattern_bytes: 0 };
+    let mut parser =
+        Parser { query: text, tokens: tokenize(text), at: 0, nesting: 0, aggregations: 0, pattern_bytes: 0 };
     let start = parser.position();
     let name = match parser.peek().clone() {
         Token::Word(word) => Some(word),
@@ -141,6 +145,8 @@ struct Parser<'a> {
     tokens: Vec<Placed>,
     at: usize,
     nesting: u32,
+    /// Aggregations around this place; where nothing else is known, an error names them.
+    aggregations: u32,
     /// Most memory of the regular expressions so far.
     pattern_bytes: usize,
 }
@@ -207,9 +213,14 @@ impl Parser<'_> {
     }
 
     fn unexpected(&self, context: &str, expected: &str) -> ParseError {
+        if let Token::Broken(why) = self.peek() {
+            return self.error(self.position(), why.as_str());
+        }
         let mut message = format!("unexpected {}", token_text::describe(self.peek(), self.query, self.position()));
         if !context.is_empty() {
             message.push_str(&format!(" in {context}"));
+        } else if self.aggregations > 0 {
+            message.push_str(" in aggregation");
         }
         if !expected.is_empty() {
             message.push_str(&format!(", expected {expected}"));
@@ -371,11 +382,11 @@ impl Parser<'_> {
         if let Some(op) = AggregateOp::from_name(&word).filter(|_| paren_follows || grouping_follows) {
             return self.aggregate(op);
         }
-        if paren_follows {
-            return self.call(&word);
-        }
         if NEVER_A_METRIC.iter().any(|keyword| word.eq_ignore_ascii_case(keyword)) {
             return Err(self.unexpected("", ""));
+        }
+        if paren_follows && !word.contains(':') && !NEVER_A_FUNCTION.iter().any(|k| word.eq_ignore_ascii_case(k)) {
+            return self.call(&word);
         }
         let start = self.position();
         self.advance();
@@ -386,7 +397,9 @@ impl Parser<'_> {
         let start = self.position();
         self.advance();
         let before = self.grouping_clause()?;
-        let args = self.arguments("aggregation")?;
+        self.aggregations += 1;
+        let args = self.arguments()?;
+        self.aggregations -= 1;
         let after = if before.is_none() { self.grouping_clause()? } else { None };
         let position = start.to(self.last_position());
         let (without, grouping) = before.or(after).unwrap_or_default();
@@ -423,17 +436,19 @@ impl Parser<'_> {
         // These are keywords to Prometheus and so read in any case.
         let is_keyword = ["start", "end", "step", "range"].iter().any(|k| k.eq_ignore_ascii_case(name));
         let lower = name.to_ascii_lowercase();
-        let Some(function) = Function::by_name(if is_keyword { &lower } else { name }) else {
+        let function = Function::by_name(if is_keyword { &lower } else { name });
+        self.advance();
+        // A mistake in the arguments is told first, as Prometheus does.
+        let args = self.arguments()?;
+        let Some(function) = function else {
             return Err(self.error(start, format!("unknown function with name {name:?}")));
         };
-        self.advance();
-        let args = self.arguments("function call")?;
         let position = start.to(self.last_position());
         self.node(ExprKind::Call(Call { function, args }), position)
     }
 
-    fn arguments(&mut self, context: &str) -> Result<Vec<Expr>, ParseError> {
-        self.expect(&Token::LeftParen, context, "\"(\"")?;
+    fn arguments(&mut self) -> Result<Vec<Expr>, ParseError> {
+        self.expect(&Token::LeftParen, "", "")?;
         let mut args = Vec::new();
         if self.take_if(&Token::RightParen) {
             return Ok(args);
@@ -443,7 +458,7 @@ impl Parser<'_> {
             if self.take_if(&Token::RightParen) {
                 return Ok(args);
             }
-            let comma = self.expect(&Token::Comma, context, "\",\" or \")\"")?;
+            let comma = self.expect(&Token::Comma, "", "")?;
             if self.peek() == &Token::RightParen {
                 return Err(self.error(comma, "trailing commas not allowed in function call args"));
             }

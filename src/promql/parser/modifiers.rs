@@ -4,13 +4,13 @@ use super::Parser;
 use crate::promql::ast::{At, BinaryOp, Expr, ExprKind, Extension, PositionRange, TimeModifiers};
 use crate::promql::error::ParseError;
 use crate::promql::lexer::Token;
+use crate::promql::number::format_float;
 
 impl Parser<'_> {
     pub(super) fn offset_modifier(&mut self, mut expr: Expr) -> Result<Expr, ParseError> {
-        let keyword = self.position();
         self.advance();
         let offset = self.offset_duration()?;
-        let end = self.last_position();
+        let (end, is_experimental, place) = (self.last_position(), offset.experiment().is_some(), expr.position);
         let Some(time) = time_modifiers(&mut expr) else {
             return Err(self.error(
                 expr.position,
@@ -18,16 +18,17 @@ impl Parser<'_> {
             ));
         };
         if time.offset.is_some() {
-            return Err(self.error(keyword, "offset may not be set multiple times"));
+            return Err(self.error(place, "offset may not be set multiple times"));
         }
         time.offset = Some(offset);
+        expr.experimental |= is_experimental;
         Ok(extend_to(expr, end))
     }
 
     pub(super) fn at_modifier(&mut self, mut expr: Expr) -> Result<Expr, ParseError> {
-        let sign_place = self.position();
         self.advance();
-        let at = self.at_time()?;
+        let place = expr.position;
+        let at = self.at_time(place)?;
         let end = self.last_position();
         let Some(time) = time_modifiers(&mut expr) else {
             return Err(self.error(
@@ -36,27 +37,27 @@ impl Parser<'_> {
             ));
         };
         if time.at.is_some() {
-            return Err(self.error(sign_place, "@ <timestamp> may not be set multiple times"));
+            return Err(self.error(place, "@ <timestamp> may not be set multiple times"));
         }
         time.at = Some(at);
         Ok(extend_to(expr, end))
     }
 
-    fn at_time(&mut self) -> Result<At, ParseError> {
+    /// The time after `@` of the expression at `place`.
+    fn at_time(&mut self, place: PositionRange) -> Result<At, ParseError> {
         for (name, at) in [("start", At::Start), ("end", At::End)] {
             if self.take_keyword(name) {
-                self.expect(&Token::LeftParen, "@", "\"(\"")?;
-                self.expect(&Token::RightParen, "@", "\")\"")?;
+                self.expect(&Token::LeftParen, "@", "timestamp")?;
+                self.expect(&Token::RightParen, "@", "timestamp")?;
                 return Ok(at);
             }
         }
-        let start = self.position();
         let seconds = self.signed_number("@", "timestamp")?;
         let ms = (seconds * 1000.0).round();
         // The bounds are those of i64 as floats; the upper one itself is already outside.
         if !(ms >= i64::MIN as f64 && ms < i64::MAX as f64) {
-            let message = format!("timestamp out of bounds for @ modifier: {seconds:.6}");
-            return Err(self.error(start.to(self.last_position()), message));
+            let shown = if seconds.is_finite() { format!("{seconds:.6}") } else { format_float(seconds) };
+            return Err(self.error(place, format!("timestamp out of bounds for @ modifier: {shown}")));
         }
         Ok(At::TimeMs(ms as i64))
     }

@@ -1,7 +1,7 @@
 //! Selectors: `name{label="value", "quoted.label"=~"…"}` and `{"quoted.name"}`.
 
 use super::Parser;
-use crate::model::{METRIC_NAME, MatchOp, Matcher, REGEX_BYTES_MAX};
+use crate::model::{METRIC_NAME, MatchOp, Matcher, MatcherError, REGEX_BYTES_MAX};
 use crate::promql::ast::{BinaryOp, Expr, ExprKind, PositionRange, TimeModifiers, VectorSelector};
 use crate::promql::error::ParseError;
 use crate::promql::lexer::Token;
@@ -60,7 +60,7 @@ impl Parser<'_> {
         self.advance();
         let room = super::MAX_PATTERN_BYTES - self.pattern_bytes;
         let matcher = Matcher::within(room, label, op, value).map_err(|e| {
-            if room < REGEX_BYTES_MAX {
+            if room < REGEX_BYTES_MAX && matches!(e, MatcherError::Regex { .. }) {
                 let message = format!(
                     "the regular expressions up to here need more than {} MiB of memory once compiled",
                     super::MAX_PATTERN_BYTES >> 20

@@ -47,13 +47,40 @@ fn mistakes_are_told_as_prometheus_tells_them() {
         ("foo{a=1}", "1:7: parse error: unexpected number \"1\" in label matching, expected string"),
         ("{a=\"\"}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
         ("rate(foo)", "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector"),
-        ("1 == 1", "1:1: parse error: comparisons between scalars must use BOOL modifier"),
+        ("1 == 1", "1:3: parse error: comparisons between scalars must use BOOL modifier"),
+        ("m + bool 1", "1:3: parse error: bool modifier can only be used on comparison operators"),
+        ("m*on(a)group_left(a)grp", "1:2: parse error: label \"a\" must not occur in ON and GROUP clause at once"),
+        ("m @ 1 @ 2", "1:1: parse error: @ <timestamp> may not be set multiple times"),
+        ("m offset 1m offset 2m", "1:1: parse error: offset may not be set multiple times"),
+        ("m @ Inf", "1:1: parse error: timestamp out of bounds for @ modifier: +Inf"),
+        ("# c", "1:1: parse error: no expression found in input"),
+        ("sum(m", "1:6: parse error: unclosed left parenthesis"),
+        ("nope(m", "1:7: parse error: unclosed left parenthesis"),
+        ("sum(m m", "1:7: parse error: unexpected identifier \"m\" in aggregation"),
+        ("sum(abs(m m", "1:11: parse error: unexpected identifier \"m\" in aggregation"),
+        ("abs(m m)", "1:7: parse error: unexpected identifier \"m\""),
+        ("sum by (a) m", "1:12: parse error: unexpected identifier \"m\" in aggregation"),
+        ("m[5m", "1:5: parse error: unclosed left bracket"),
+        ("m)", "1:3: parse error: unexpected right parenthesis ')'"),
+        ("on(x)", "1:1: parse error: unexpected <on>"),
+        ("m + ignoring(a) on(b) m", "1:17: parse error: unexpected <on>"),
+        ("m}", "1:2: parse error: unexpected character: '}'"),
+        ("\"a\\", "1:1: parse error: escape sequence not terminated"),
+        ("\"\\x\"", "1:1: parse error: illegal character U+0022 '\"' in escape sequence"),
+        ("m @ start(1)", "1:11: parse error: unexpected number \"1\" in @, expected timestamp"),
+        ("by(x)", "1:3: parse error: unexpected \"(\""),
+        ("\"\\q\"", "1:1: parse error: unknown escape sequence U+0071 'q'"),
+        ("m[300y]", "1:3: parse error: duration out of range"),
+        ("m offset 300y", "1:10: parse error: duration out of range"),
+        ("m{__name__=\"m\"}", "1:1: parse error: metric name must not be set twice: \"m\" or \"m\""),
+        ("m{__name__=~\"n\"}", "1:1: parse error: metric name must not be set twice: \"m\" or \"n\""),
+        ("1 + ignoring(a) 1", "1:1: parse error: vector matching only allowed between instant vectors"),
         ("nope(1)", "1:1: parse error: unknown function with name \"nope\""),
         (
             "sum(foo) offset 5m",
             "1:1: parse error: offset modifier must be preceded by an instant vector selector or range vector selector or a subquery",
         ),
-        ("foo and on(a) group_left bar", "1:15: parse error: no grouping allowed for \"and\" operation"),
+        ("foo and on(a) group_left bar", "1:1: parse error: no grouping allowed for \"and\" operation"),
         ("a\n+ +", "2:4: parse error: unexpected end of input"),
         ("foo or 1", "1:1: parse error: set operator \"or\" not allowed in binary scalar expression"),
         ("round()", "1:1: parse error: expected at least 1 argument(s) in call to \"round\", got 0"),
@@ -66,6 +93,19 @@ fn mistakes_are_told_as_prometheus_tells_them() {
 fn a_mistake_is_shown_with_a_caret() {
     let rendered = parse("sum(rate(foo))").unwrap_err().render();
     assert!(rendered.ends_with("\n  sum(rate(foo))\n           ^^^"), "{rendered}");
+    let wide = parse("\"日本\" + fo(x)").unwrap_err().render();
+    assert!(wide.ends_with("\n  \"日本\" + fo(x)\n           ^^"), "{wide}");
+}
+
+#[test]
+fn a_mistake_that_another_told_is_shown_with_a_caret_too() {
+    let told = "the agent answered 400: invalid parameter \"query\": 2:7: parse error: function \"mad_over_time\" is not enabled";
+    let rendered = ParseError::told("1 +\n  abs(mad_over_time(m[5m]))", told).unwrap().render();
+    let want = "2:7: parse error: function \"mad_over_time\" is not enabled\n    abs(mad_over_time(m[5m]))\n        ^^^^^^^^^^^^^";
+    assert_eq!(rendered, want);
+    for other in ["no place", "x: parse error: y", "9:9: parse error: y", "0:0: parse error: y"] {
+        assert!(ParseError::told("m", other).is_none(), "{other}");
+    }
 }
 
 #[test]

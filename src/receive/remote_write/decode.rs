@@ -14,7 +14,10 @@ use prost::encoding::{self, DecodeContext, WireType};
 
 use super::histogram;
 use super::proto::{HISTOGRAMS, LABELS, Label, METADATA, MetricMetadata, MetricType, SAMPLES, TIMESERIES, TimeSeries};
-use crate::model::{Exemplar, Labels, METRIC_NAME, Metadata, MetricKind, TimestampMs, Value, is_stale_nan, stale_nan};
+use crate::model::{
+    EXEMPLAR_CHARS_MAX, Exemplar, Labels, METRIC_NAME, Metadata, MetricKind, TimestampMs, Value, is_stale_nan,
+    stale_nan,
+};
 use crate::receive::redact::Redactor;
 use crate::storage::{Batch, Point};
 
@@ -46,6 +49,8 @@ pub(super) struct Decoded {
 pub(super) enum DecodeError {
     #[error("the body is not a `prometheus.WriteRequest`")]
     Protobuf(#[from] prost::DecodeError),
+    #[error("the body is not a `prometheus.WriteRequest`: it ends {missing} bytes before a message in it does")]
+    CutOff { missing: u64 },
     #[error("the request has more than {POINTS_MAX} samples; send fewer at once")]
     Points,
     #[error("the request describes more than {FAMILIES_MAX} metric families; send fewer at once")]
@@ -99,16 +104,10 @@ pub(super) fn decode(mut body: &[u8], now: TimestampMs, redactor: &Redactor) -> 
 fn take<'a>(body: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
     let len = encoding::decode_varint(body)?;
     let at = usize::try_from(len).ok().filter(|len| *len <= body.len());
-    // Prost alone makes its errors; reading past the end gives the right one.
-    let Some(at) = at else { return Err(DecodeError::Protobuf(cut_off())) };
+    let Some(at) = at else { return Err(DecodeError::CutOff { missing: len.saturating_sub(body.len() as u64) }) };
     let (message, rest) = body.split_at(at);
     *body = rest;
     Ok(message)
-}
-
-/// Prost's error for a message that ends early.
-fn cut_off() -> prost::DecodeError {
-    MetricMetadata::decode(&[0x12, 0x01][..]).expect_err("a field of one byte is announced and missing")
 }
 
 fn metadata(wire: MetricMetadata) -> (String, Metadata) {
@@ -165,6 +164,11 @@ impl Decoded {
             Err(why) => return self.refuse("invalid_labels", floats + histograms, || why),
         };
         for exemplar in &wire.exemplars {
+            let chars = exemplar.labels.iter().map(|l| l.name.chars().count() + l.value.chars().count());
+            // Prometheus drops such an exemplar; without its labels it says nothing.
+            if chars.sum::<usize>() > EXEMPLAR_CHARS_MAX {
+                continue;
+            }
             let pairs = exemplar.labels.iter().map(|l| (&l.name, &l.value));
             let exemplar = Exemplar::new(pairs, exemplar.value, TimestampMs(exemplar.timestamp));
             if exemplar.t <= latest {

@@ -42,7 +42,7 @@ pub(super) fn decode(wire: &Histogram) -> Result<FloatHistogram, &'static str> {
         negative_buckets: buckets(&wire.negative_deltas, &wire.negative_counts)?,
         custom_values: wire.custom_values.clone(),
     };
-    check(&histogram)?;
+    check(&histogram, is_float)?;
     Ok(histogram)
 }
 
@@ -60,7 +60,7 @@ fn absolute(deltas: &[i64]) -> Result<Vec<f64>, &'static str> {
     deltas.iter().map(add).collect::<Option<_>>().ok_or("a bucket has a negative count")
 }
 
-fn check(h: &FloatHistogram) -> Result<(), &'static str> {
+fn check(h: &FloatHistogram, is_float: bool) -> Result<(), &'static str> {
     match h.schema {
         FloatHistogram::CUSTOM_BUCKETS => {
             let rises = h.custom_values.windows(2).all(|pair| pair[0] < pair[1]);
@@ -105,9 +105,14 @@ fn check(h: &FloatHistogram) -> Result<(), &'static str> {
     if h.count < 0.0 || h.zero_count < 0.0 || !h.count.is_finite() || !h.zero_count.is_finite() {
         return Err("a count is negative or not finite");
     }
-    // Observations of NaN are in the count and in no bucket; float counts were rounded.
-    if observed > h.count * (1.0 + 1e-9) {
+    // Float counts were rounded, and whole numbers may be beyond those that a float holds exactly.
+    let tolerance = h.count * if is_float { 1e-9 } else { f64::EPSILON };
+    if observed > h.count + tolerance {
         return Err("its buckets hold more observations than its count");
+    }
+    // Observations of NaN are in the count and in no bucket, and make the sum NaN.
+    if !is_float && !h.sum.is_nan() && observed < h.count - tolerance {
+        return Err("its count is above the number of observations in its buckets, and its sum is not NaN");
     }
     if !h.zero_threshold.is_finite() || h.zero_threshold < 0.0 {
         return Err("its zero threshold is negative or not finite");
@@ -153,12 +158,13 @@ mod tests {
     #[test]
     fn what_does_not_add_up_is_refused() {
         type Breaks = fn(&mut Histogram);
-        let broken: [(&str, Breaks); 9] = [
+        let broken: [(&str, Breaks); 10] = [
             ("schema", |h| h.schema = 9),
             ("negative count", |h| h.positive_deltas[0] = -1),
             ("differ in number", |h| h.positive_deltas.truncate(2)),
             ("differ in number", |h| h.positive_spans[0].length = u32::MAX),
             ("more observations", |h| h.count = Some(Count::Int(6))),
+            ("count is above", |h| h.count = Some(Count::Int(8))),
             ("before the one ahead", |h| h.positive_spans[1].offset = -1),
             ("out of range", |h| h.positive_spans[0].offset = i32::MIN),
             ("without custom", |h| h.custom_values = vec![1.0]),
@@ -173,9 +179,15 @@ mod tests {
     }
 
     #[test]
+    fn observations_of_nan_are_in_no_bucket() {
+        let h = decode(&Histogram { count: Some(Count::Int(9)), sum: f64::NAN, ..wire() }).unwrap();
+        assert_eq!(h.count, 9.0);
+    }
+
+    #[test]
     fn custom_bounds_ascend_and_hold_the_buckets() {
         let custom = |bounds: &[f64], length: u32| Histogram {
-            count: Some(Count::Int(9)),
+            count: Some(Count::Int(6)),
             schema: FloatHistogram::CUSTOM_BUCKETS,
             positive_spans: vec![BucketSpan { offset: 0, length }],
             positive_deltas: vec![1; length as usize],
