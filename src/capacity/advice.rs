@@ -4,6 +4,7 @@
 //! None where the data cannot carry it: a rate needs a whole day of history, or a peak that is over the limit already.
 
 use super::config::{ActorHost, Config, Rate, RateScope};
+use super::history::{key, key_of};
 use super::kind::Kind;
 use super::pools::tenant;
 use super::report::{Advice, Row};
@@ -24,7 +25,10 @@ pub(super) fn advice(
     let mut out = Vec::new();
     for row in rows {
         match row.kind {
-            Kind::ActorDemand => out.extend(rate(row, config)),
+            Kind::ActorDemand => {
+                let pool = world.pools.iter().find(|pool| key_of(row.kind, &pool.labels) == key(row));
+                out.extend(rate(row, config, pool.and_then(|pool| pool.refused).is_some_and(|refused| refused > 0.0)));
+            }
             Kind::PlatformConcurrency => out.extend(concurrency(row, rows)),
             Kind::GuardRequests if row.used == row.limit => out.push(guard(row)),
             _ => {}
@@ -50,8 +54,8 @@ fn short(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// The rate limit to ask the platform for.
-fn rate(row: &Row, config: &Config) -> Option<Advice> {
+/// The rate limit to ask the platform for; `was_refused` where starts were within the day.
+fn rate(row: &Row, config: &Config, was_refused: bool) -> Option<Advice> {
     let peak = row.peaks.day.or(row.peaks.minute)?;
     let is_over = row.limit.is_some_and(|limit| peak >= limit);
     let is_supported = row.peaks.day.is_some() && row.peaks.since.is_none();
@@ -79,12 +83,23 @@ fn rate(row: &Row, config: &Config) -> Option<Advice> {
         (None, None) => "; the limit now is unknown".to_owned(),
     };
     let span = if is_supported { "the last day" } else { "what was seen so far" };
+    let (most, caveat) = match was_refused {
+        true => (
+            "up to ",
+            "; starts were refused within the day, and callers who tried again are in that peak: less may do",
+        ),
+        false => ("", ""),
+    };
     Some(Advice {
         kind: row.kind,
         subject: row.subject.clone(),
-        advice: format!("ask the platform of pool {} for {} starts a minute per {unit}", row.subject, short(a_minute)),
+        advice: format!(
+            "ask the platform of pool {} for {most}{} starts a minute per {unit}",
+            row.subject,
+            short(a_minute)
+        ),
         arithmetic: format!(
-            "peak demand of {span} {} a second × {MARGIN}{over} = {} a second × 60 = {} a minute{now}",
+            "peak demand of {span} {} a second × {MARGIN}{over} = {} a second × 60 = {} a minute{now}{caveat}",
             short(peak),
             short(each),
             short(a_minute)

@@ -19,6 +19,8 @@ pub struct Pool {
     /// Start requests a second with the engine's retries: now, and the most of the last minute.
     pub load: Option<f64>,
     pub load_peak: Option<f64>,
+    /// Start requests a second that its host refused or failed at the worst of the day.
+    pub refused: Option<f64>,
     pub running: Option<f64>,
     pub max_concurrent: Option<f64>,
     /// What the platform itself tells, by scrape or remote write.
@@ -48,6 +50,7 @@ impl Pool {
         let most = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
         self.load = sum(self.load, other.load);
         self.load_peak = sum(self.load_peak, other.load_peak);
+        self.refused = most(self.refused, other.refused);
         self.running = sum(self.running, other.running);
         self.max_concurrent = most(self.max_concurrent, other.max_concurrent);
     }
@@ -55,6 +58,10 @@ impl Pool {
 
 /// Start requests over one minute, or over two where a source comes too seldom for that.
 const LOAD: &str = "sum by (cluster, namespace, job, rivet_namespace, pool_name) (rivet:actor_start_request:rate1m{pool_name!=\"\"} or on (cluster, namespace, job, rivet_namespace, pool_name) rivet:actor_start_request:rate{pool_name!=\"\"})";
+const REFUSED: [&str; 2] = [
+    "max_over_time(rivet:host_rate_limited:rate{pool_name!=\"\"}[1d])",
+    "max_over_time(rivet:host_error:rate{pool_name!=\"\"}[1d])",
+];
 const RUNNING: &str = "sum by (cluster, namespace, job, rivet_namespace, pool_name) (rivet:pool_running:count)";
 const LIMIT: &str = "sum by (cluster, namespace, job, rivet_namespace, pool_name) (rivet:pool_limit:count)";
 const HOST_RATE: &str = "max by (rivet_namespace, pool_name) (rivet:host_rate_limit:rate)";
@@ -79,6 +86,9 @@ pub(super) fn read(reader: &Reader<'_>) -> Result<Vec<Pool>, CapacityError> {
     };
     fill(LOAD, |p, v| p.load = Some(v))?;
     fill(&minute(LOAD), |p, v| p.load_peak = Some(v))?;
+    for refused in REFUSED {
+        fill(refused, |p, v| p.refused = Some(p.refused.map_or(v, |other| other.max(v))))?;
+    }
     fill(RUNNING, |p, v| p.running = Some(v))?;
     fill(LIMIT, |p, v| p.max_concurrent = Some(v))?;
     let mut pools = joined(found.into_values().collect());

@@ -259,6 +259,19 @@ fn figures_that_the_platform_sends_win_and_are_marked_measured() {
 fn advice_on_a_rate_comes_from_a_day_of_demand_or_from_a_peak_over_the_limit() {
     let config = "actor_hosts: [{pool: default, rate_limit: 120/m}]";
     let of_rate = |report: &Report| report.advice.iter().find(|a| a.kind == Kind::ActorDemand).cloned();
+    // While starts are refused, callers come again, and what they ask for is more than there are actors to start.
+    let refused = store(
+        &[
+            ("rivet:actor_demand:rate1m", ENGINE, &|_| 3.0),
+            ("rivet:actor_start_request:rate1m", POOL, &|_| 40.0),
+            ("rivet:host_rate_limited:rate", POOL, &|_| 0.0),
+            ("rivet:host_error:rate", POOL, &|minute| if minute == 1 { 30.0 } else { 0.0 }),
+        ],
+        5,
+    );
+    let advice = of_rate(&report(&refused, config, None)).unwrap();
+    assert_eq!(advice.advice, "ask the platform of pool default for up to 270 starts a minute per address");
+    assert!(advice.arithmetic.ends_with("are in that peak: less may do"), "{}", advice.arithmetic);
     // Three a second against two: over the limit now, so that five minutes are enough to say so.
     let over = store(
         &[("rivet:actor_demand:rate1m", ENGINE, &|_| 3.0), ("rivet:actor_start_request:rate1m", POOL, &|_| 40.0)],
