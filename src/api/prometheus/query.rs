@@ -213,8 +213,8 @@ where
         Ok(Ok(result)) => {
             let stats = params.get("stats").map(|_| {
                 let (queued, took) = (began.duration_since(asked).as_secs_f64(), began.elapsed().as_secs_f64());
-                let samples = counted.samples.load(Ordering::Relaxed);
-                stats(queued, took, samples)
+                let held = counted.samples.load(Ordering::Relaxed);
+                stats(queued, took, result.samples, held)
             });
             Ok(Answered { result, stats })
         }
@@ -229,15 +229,15 @@ where
     }
 }
 
-/// Seconds and samples under Prometheus' names. Each sample counts once, however many steps read it, and all of them
-/// are held at once at the peak.
-fn stats(queued: f64, took: f64, samples: u64) -> serde_json::Value {
+/// Seconds and samples under Prometheus' names: those that the steps have read, and those that the store gave, which at
+/// most are held at once.
+fn stats(queued: f64, took: f64, samples: u64, held: u64) -> serde_json::Value {
     json!({
         "timings": {
             "evalTotalTime": took, "resultSortTime": 0.0, "queryPreparationTime": 0.0, "innerEvalTime": took,
             "execQueueTime": queued, "execTotalTime": queued + took,
         },
-        "samples": { "totalQueryableSamples": samples, "peakSamples": samples },
+        "samples": { "totalQueryableSamples": samples, "peakSamples": held },
     })
 }
 
