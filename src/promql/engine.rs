@@ -119,6 +119,9 @@ pub struct QueryResult {
     pub warnings: Vec<String>,
     /// `PromQL info: …` likewise.
     pub infos: Vec<String>,
+    /// Samples that the steps have read: of an instant selector those that it gives, of a range those in each window,
+    /// so that one sample counts for each step that reads it.
+    pub samples: u64,
 }
 
 /// The value of an answer.

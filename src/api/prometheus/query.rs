@@ -169,8 +169,9 @@ where
     reply(state, timeout, is_little, move |turn| {
         let began = Instant::now();
         let result = evaluate(&engine, &storage, &expr, &turn.cancel).map_err(ApiError::from)?;
-        let samples = storage.samples.load(Ordering::Relaxed);
-        let stats = with_stats.then(|| stats(turn.queued.as_secs_f64(), began.elapsed().as_secs_f64(), samples));
+        let held = storage.samples.load(Ordering::Relaxed);
+        let took = began.elapsed().as_secs_f64();
+        let stats = with_stats.then(|| stats(turn.queued.as_secs_f64(), took, result.samples, held));
         Ok(move |to: &mut Pieces| write(result, limit, stats.as_ref(), to))
     })
     .await
@@ -188,15 +189,15 @@ impl From<QueryError> for ApiError {
     }
 }
 
-/// Seconds and samples under Prometheus' names. Each sample counts once, however many steps read it, and all of them
-/// are held at once at the peak.
-fn stats(queued: f64, took: f64, samples: u64) -> serde_json::Value {
+/// Seconds and samples under Prometheus' names: those that the steps have read, and those that the store gave, which at
+/// most are held at once.
+fn stats(queued: f64, took: f64, samples: u64, held: u64) -> serde_json::Value {
     json!({
         "timings": {
             "evalTotalTime": took, "resultSortTime": 0.0, "queryPreparationTime": 0.0, "innerEvalTime": took,
             "execQueueTime": queued, "execTotalTime": queued + took,
         },
-        "samples": { "totalQueryableSamples": samples, "peakSamples": samples },
+        "samples": { "totalQueryableSamples": samples, "peakSamples": held },
     })
 }
 
@@ -206,7 +207,7 @@ fn write(
     stats: Option<&serde_json::Value>,
     to: &mut Pieces,
 ) -> Result<(), Gone> {
-    let QueryResult { mut value, mut warnings, infos } = result;
+    let QueryResult { mut value, mut warnings, infos, .. } = result;
     let truncated = limit.is_some_and(|n| match &mut value {
         QueryValue::Vector(v) if v.len() > n => {
             v.truncate(n);

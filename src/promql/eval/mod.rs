@@ -206,6 +206,10 @@ struct Evaluator<'a> {
     /// Whether selectors work out counter reset hints that the store does not give, as Prometheus does where only
     /// counts and sums of histograms are wanted; the answer may then warn of conflicts.
     works_out_resets: bool,
+    /// Samples read, see [`QueryResult::samples`], and whether they are counted: those inside a subquery are not, since
+    /// its windows are.
+    samples: u64,
+    counts_samples: bool,
 }
 
 impl<'a> Evaluator<'a> {
@@ -219,6 +223,8 @@ impl<'a> Evaluator<'a> {
             held: Held::default(),
             unchecked: 0,
             works_out_resets: false,
+            samples: 0,
+            counts_samples: true,
         }
     }
 
@@ -226,7 +232,7 @@ impl<'a> Evaluator<'a> {
     fn finish(self, value: QueryValue) -> Result<QueryResult, QueryError> {
         self.cancel.check()?;
         let (warnings, infos) = self.notes.finish();
-        Ok(QueryResult { value, warnings, infos })
+        Ok(QueryResult { value, warnings, infos, samples: self.samples })
     }
 
     /// Looks at the cancel flag once enough was worked on since the last time; `values` are those of now.
@@ -240,12 +246,23 @@ impl<'a> Evaluator<'a> {
         self.cancel.check()
     }
 
+    /// Notes that a step has read so many samples.
+    #[inline]
+    fn read_samples(&mut self, samples: usize) {
+        if self.counts_samples {
+            self.samples += samples as u64;
+        }
+    }
+
     /// Evaluates a node on a grid; what its parts held is let go, what it gives is held.
     fn eval(&mut self, expr: &Expr, grid: &Grid) -> Result<Evaluated, QueryError> {
         self.cancel.check()?;
         let before = self.held;
         let value = if grid.steps > 1 && is_step_invariant(expr) {
+            let samples = self.samples;
             let once = self.eval_node(expr, &Grid::single(grid.start))?;
+            // Read once, it stands for all steps, and Prometheus counts it so.
+            self.samples = samples.saturating_add((self.samples - samples).saturating_mul(grid.steps as u64));
             if let Evaluated::Vector(series) = &once {
                 self.check_samples(series.len().saturating_mul(grid.steps))?;
             }

@@ -168,6 +168,7 @@ impl<'a> Evaluator<'a> {
                 });
             }
             this.worked(steps)?;
+            this.read_samples(one.points.len());
             if one.points.is_empty() {
                 return Ok(());
             }
@@ -191,6 +192,7 @@ impl<'a> Evaluator<'a> {
             data.floats.retain(|s| !is_stale_nan(s.v));
             total += data.len();
             this.check_samples(total)?;
+            this.read_samples(data.len());
             if !data.is_empty() {
                 out.push(MatrixSeries { labels, floats: data.floats.clone(), histograms: data.histograms.clone() });
             }

@@ -177,6 +177,24 @@ fn experimental_features_need_the_switch() {
 }
 
 #[test]
+fn samples_count_for_each_step_that_reads_them() {
+    let storage = storage();
+    let count = |query: &str, steps: i64| {
+        let end = TimestampMs((20 + steps - 1) * MINUTE);
+        engine().range(&storage, &parse(query).unwrap(), TimestampMs(20 * MINUTE), end, MINUTE).unwrap().samples
+    };
+    // Three pods, three steps; the samples within the lookback beside them are not read.
+    assert_eq!(count("sum(counter)", 3), 9);
+    assert_eq!(count("rate(counter[5m])", 3), 45);
+    assert_eq!(count("counter + counter", 1), 6);
+    // Of a subquery its windows count, not what it was made of.
+    assert_eq!(count("max_over_time(counter[5m:1m])", 1), 15);
+    assert_eq!(count("vector(1)", 5), 0);
+    // What is the same at each step counts for each.
+    assert_eq!(count("sum(rate(counter[5m] @ 600))", 3), 45);
+}
+
+#[test]
 fn ten_annotations_are_shown_and_the_others_counted() {
     let mut storage = MemoryStorage::default();
     for index in 0..25 {

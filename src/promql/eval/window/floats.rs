@@ -131,6 +131,7 @@ impl Evaluator<'_> {
             lo += floats[lo..].partition_point_linear(|s| s.t.0 < first);
             hi = hi.max(lo);
             hi += floats[hi..].partition_point_linear(|s| s.t.0 <= end);
+            self.read_samples(hi - lo);
             if lo < hi
                 && let Some(value) = value(self, Bounds { step, lo, hi, end })?
             {

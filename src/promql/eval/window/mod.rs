@@ -199,11 +199,15 @@ impl<'a> Evaluator<'a> {
                 let Some(inner) = self.subquery_grid(subquery, grid)? else { return Ok(()) };
                 let mut data = SeriesData::default();
                 let works_out_resets = std::mem::replace(&mut self.works_out_resets, false);
+                let counts_samples = std::mem::replace(&mut self.counts_samples, false);
                 let result = self.stream(&subquery.expr, &inner, &mut |this, one| {
                     fill_from_points(&mut data, &one.points, &inner);
-                    visit(this, &one.labels, one.drop_name, &data, &slide)
+                    this.counts_samples = counts_samples;
+                    let result = visit(this, &one.labels, one.drop_name, &data, &slide);
+                    this.counts_samples = false;
+                    result
                 });
-                self.works_out_resets = works_out_resets;
+                (self.works_out_resets, self.counts_samples) = (works_out_resets, counts_samples);
                 result
             }
             _ => Err(QueryError::Execution("expected a range selector or a subquery".into())),
@@ -319,6 +323,7 @@ fn walk<'e>(
             now: grid.time(step),
             step,
         };
+        evaluator.read_samples(window.floats.len() + window.times.len());
         each(evaluator, &window)?;
     }
     Ok(())
