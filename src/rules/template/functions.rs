@@ -183,7 +183,7 @@ fn printf(args: &[Value]) -> Outcome {
                             break;
                         }
                         ('T', Some(value)) => {
-                            rest[at] = string(type_name(value).to_owned());
+                            rest[at] = string(type_name(value));
                             at += 1;
                             rewritten.truncate(rewritten.rfind('%').unwrap_or(0));
                             rewritten.push_str("%s");
