@@ -130,6 +130,7 @@ fn an_incident_pages_once_under_the_name_of_its_cause() {
         &[
             "RivetLoadShedding(instance=engine-0)",
             "RivetCpuNearLimit(instance=engine-0)",
+            "RivetMostEnginesStarved(severity=info)",
             "RivetRequestLatency(instance=engine-0)",
             "RivetLatencyBudgetBurn(long=1h)",
             "RivetRuntimeQueueing(severity=warning, instance=engine-0)",
@@ -138,7 +139,7 @@ fn an_incident_pages_once_under_the_name_of_its_cause() {
     );
     check(
         "creates fail",
-        &["RivetActorCreateErrors", "RivetRequestErrors", "RivetErrorBudgetBurn(long=1h)"],
+        &["RivetActorCreateErrors", "RivetApiErrors(severity=warning, instance=engine-0)"],
         &["RivetActorCreateErrors"],
     );
     check(
@@ -224,6 +225,23 @@ fn what_has_another_cause_still_pages() {
             "RivetLoadShedding(instance=engine-1)",
         ],
         &["RivetActorHostErrors of a", "RivetLoadShedding"],
+    );
+    for other in ["RivetPubsubLag", "RivetRequestLatency", "RivetCpuNearLimit"] {
+        check(
+            "one instance has no CPU left, and another has something else",
+            &["RivetLoadShedding(instance=engine-0)", &format!("{other}(instance=engine-1)")],
+            &["RivetLoadShedding", other],
+        );
+    }
+    check(
+        "creates fail, and so do calls of actors that run",
+        &["RivetActorCreateErrors", "RivetRequestErrors"],
+        &["RivetActorCreateErrors", "RivetRequestErrors"],
+    );
+    check(
+        "workers stand still after calls were told to fail",
+        &["RivetCauseNamed(severity=info, symptom=workers)", "RivetWorkflowWorkerStalled", "RivetMemoryNearLimit"],
+        &["RivetMemoryNearLimit"],
     );
     check(
         "another installation",

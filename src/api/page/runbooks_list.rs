@@ -66,6 +66,7 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("RivetMemoryHigh", include_str!("../../../alerts/runbooks/RivetMemoryHigh.md")),
     ("RivetMemoryNearLimit", include_str!("../../../alerts/runbooks/RivetMemoryNearLimit.md")),
     ("RivetMemoryNotScaling", include_str!("../../../alerts/runbooks/RivetMemoryNotScaling.md")),
+    ("RivetMostEnginesStarved", include_str!("../../../alerts/runbooks/RivetMostEnginesStarved.md")),
     ("RivetNotificationsDropped", include_str!("../../../alerts/runbooks/RivetNotificationsDropped.md")),
     ("RivetNotificationsLate", include_str!("../../../alerts/runbooks/RivetNotificationsLate.md")),
     ("RivetOomKilled", include_str!("../../../alerts/runbooks/RivetOomKilled.md")),
