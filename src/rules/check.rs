@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use super::problem::RuleProblem;
 use super::rule::{Alerting, Group, Rule, RuleSet};
+use crate::model::{METRIC_NAME, MatchOp, Matcher};
 use crate::promql::{BinaryOp, DurationKind, Expr, ExprKind, PositionRange};
 
 const NAME_CHARS_MAX: usize = 40;
@@ -168,14 +169,22 @@ fn unguarded(node: &Expr) -> Option<&Expr> {
     (rhs.walk().any(is_rate) && !rhs.walk().any(is_guard)).then_some(&*binary.rhs)
 }
 
-/// Ranges of a call that hold too few samples to go by; whether there is any is told by one.
+/// Ranges of a call that hold too few samples to go by. Whether there is any is told by one; and the least or the most of what
+/// rules record, at every evaluation and without a gap, is told by as many as there are.
 fn short_ranges(node: &Expr) -> impl Iterator<Item = (f64, &Expr)> {
-    let args = match &node.kind {
-        ExprKind::Call(call) if !matches!(call.function.name, "present_over_time" | "absent_over_time") => &*call.args,
-        _ => &[],
+    let (args, is_extreme) = match &node.kind {
+        ExprKind::Call(call) => match call.function.name {
+            "present_over_time" | "absent_over_time" => (&[][..], false),
+            name => (&*call.args, matches!(name, "min_over_time" | "max_over_time")),
+        },
+        _ => (&[][..], false),
     };
-    args.iter().filter_map(|arg| {
+    args.iter().filter_map(move |arg| {
         let ExprKind::Matrix(matrix) = &arg.kind else { return None };
+        let is_recorded = |m: &Matcher| m.name == METRIC_NAME && m.op == MatchOp::Equal && m.value.contains(':');
+        if is_extreme && matrix.selector.matchers.iter().any(is_recorded) {
+            return None;
+        }
         let DurationKind::Literal(n) = &matrix.range.kind else { return None };
         (n.value > 0.0 && n.value * 1000.0 < RANGE_MS_MIN).then_some((n.value, arg))
     })
@@ -233,6 +242,12 @@ mod tests {
             .rev()
             .collect::<Vec<_>>()
         );
+        let short = |expr: &str| {
+            let found = findings(&format!("groups: [{{name: a, rules: [{{record: 'a:b:c', expr: '{expr}'}}]}}]"));
+            found.iter().filter(|finding| finding.contains("fewer than four scrapes")).count()
+        };
+        assert_eq!((short("min_over_time(known_total[30s])"), short("rate(a:b:d[30s])")), (1, 1));
+        assert_eq!(short("min_over_time(a:b:d[30s])"), 0, "one at each evaluation, and no scrape");
     }
 
     #[test]
