@@ -62,6 +62,17 @@ async fn a_large_answer_comes_in_pieces_and_is_whole() {
 }
 
 #[tokio::test]
+async fn a_large_answer_may_be_compressed() {
+    for encoding in ["gzip", "zstd"] {
+        let request = Request::get(LARGE).header(header::ACCEPT_ENCODING, encoding).body(Body::empty()).unwrap();
+        let answer = router(30).await.oneshot(request).await.unwrap();
+        assert_eq!(answer.headers()[header::CONTENT_ENCODING], encoding);
+        let body = axum::body::to_bytes(answer.into_body(), 64 << 20).await.unwrap();
+        assert!(body.len() > 1_000, "{encoding}: {} bytes", body.len());
+    }
+}
+
+#[tokio::test]
 async fn the_slot_is_free_once_the_reader_has_left_and_not_before() {
     let router = router(30).await;
     let mut body = ask(&router).await;

@@ -209,6 +209,7 @@ fn streamed(first: Vec<u8>, rest: mpsc::Receiver<Piece>, guard: CancelOnDrop) ->
             None => Some((Err(io::Error::other("the answer was not written to its end")), None)),
         }
     });
-    let body = stream::once(ready(Ok(Bytes::from(first)))).chain(rest);
+    // Compression asks once more after the end.
+    let body = stream::once(ready(Ok(Bytes::from(first)))).chain(rest).fuse();
     (JSON, Body::from_stream(body)).into_response()
 }
