@@ -8,3 +8,4 @@ pub mod errors;
 pub mod inventory;
 pub mod limits;
 pub mod names;
+pub mod pools;

@@ -31,18 +31,6 @@ pub struct ActorHost {
     pub concurrency: Option<u64>,
 }
 
-/// The entry for a pool: that of its namespace, else the one for every namespace. A pool whose namespace nobody tells has
-/// the only entry of its name, and none where there are several: which of them is meant is unknown.
-pub(super) fn host_of<'a>(hosts: &'a [ActorHost], pool: &str, rivet_namespace: Option<&str>) -> Option<&'a ActorHost> {
-    let named = || hosts.iter().filter(move |host| host.pool == pool);
-    let of = |namespace: Option<&str>| named().find(|host| host.rivet_namespace.as_deref() == namespace);
-    let only = || match (rivet_namespace, named().count()) {
-        (None, 1) => named().next(),
-        _ => None,
-    };
-    rivet_namespace.and_then(|namespace| of(Some(namespace))).or_else(|| of(None)).or_else(only)
-}
-
 /// What a platform's rate limit counts by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -164,16 +152,8 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_may_be_narrowed_to_a_namespace_and_stands_once_for_each() {
+    fn an_entry_stands_once_for_each_namespace() {
         let hosts = |text: &str| serde_saphyr::from_str::<Vec<ActorHost>>(text).unwrap();
-        let both = hosts("[{pool: a, concurrency: 1}, {pool: a, rivet_namespace: n1, concurrency: 2}]");
-        let found = |namespace| host_of(&both, "a", namespace).and_then(|host| host.concurrency);
-        assert_eq!((found(Some("n1")), found(Some("n2")), found(None)), (Some(2), Some(1), Some(1)));
-        let narrow =
-            hosts("[{pool: a, rivet_namespace: n1}, {pool: a, rivet_namespace: n2}, {pool: b, rivet_namespace: n1}]");
-        assert!(host_of(&narrow, "a", None).is_none(), "which of two is meant nobody knows");
-        assert!(host_of(&narrow, "a", Some("n3")).is_none());
-        assert!(host_of(&narrow, "b", None).is_some());
         let problems = |text: &str| {
             let mut problems = Vec::new();
             validate(&hosts(text), "capacity.actor_hosts", &mut problems);

@@ -7,6 +7,7 @@ mod postgres;
 use serde::Deserialize;
 
 use crate::model::Problem;
+use crate::rivet::pools::entry_for;
 
 pub use autoscaler::{AutoscalerConfig, ControllerConfig};
 pub use host::{ActorHost, Rate, RateScope};
@@ -29,7 +30,7 @@ pub struct Config {
 impl Config {
     /// What is told of the platform behind a pool, whose Rivet namespace may not be known.
     pub fn actor_host(&self, pool: &str, rivet_namespace: Option<&str>) -> Option<&ActorHost> {
-        host::host_of(&self.actor_hosts, pool, rivet_namespace)
+        entry_for(&self.actor_hosts, |host| (&host.pool, host.rivet_namespace.as_deref()), pool, rivet_namespace)
     }
 
     /// Reports what contradicts itself or cannot be.

@@ -6,6 +6,7 @@ use crate::checklist::evidence::{ActorHostTold, Backend, Evidence, PoolKind, Poo
 use crate::checklist::known::Known;
 use crate::checklist::outcome::Outcome;
 use crate::rivet::limits::{CPU_UTILIZATION_TARGET, INSTANCES_MIN, MEMORY_UTILIZATION_TARGET};
+use crate::rivet::pools::entry_for;
 
 /// Nodes of a RocksDB engine cannot be more than one, so nothing about several applies.
 fn skip_on_rocksdb(e: &Evidence) -> Option<Outcome> {
@@ -237,15 +238,10 @@ fn pools(e: &Evidence, is_told: impl Fn(&PoolLoad) -> bool) -> Known<Vec<(String
     Ok(pools.iter().map(|pool| (title(pool), pool.clone())).collect())
 }
 
-/// What the operator told of a pool's host: of its namespace, else of every namespace, else the only one of its name.
+/// What the operator told of a pool's host.
 fn host_of<'a>(e: &'a Evidence, pool: &PoolLoad) -> Option<&'a ActorHostTold> {
-    let named: Vec<&ActorHostTold> = e.told.actor_hosts.iter().filter(|host| host.pool == pool.pool).collect();
-    let of = |namespace: &Option<String>| named.iter().find(|host| host.rivet_namespace == *namespace).copied();
-    let only = || match (&pool.rivet_namespace, &named[..]) {
-        (None, [one]) => Some(*one),
-        _ => None,
-    };
-    of(&pool.rivet_namespace).or_else(|| of(&None)).or_else(only)
+    let namespace = pool.rivet_namespace.as_deref();
+    entry_for(&e.told.actor_hosts, |host| (&host.pool, host.rivet_namespace.as_deref()), &pool.pool, namespace)
 }
 
 /// Whether every pool is known to have hosts that connect by themselves.
