@@ -27,6 +27,7 @@ mod dashboards_schema;
 mod deploy;
 mod engine_api;
 mod export;
+mod federation;
 mod forward_otlp;
 mod host;
 mod notify_config;

@@ -6,12 +6,13 @@
 //! Source: `web/federate.go` of Prometheus.
 
 use axum::extract;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
 
 use super::answer::ApiError;
 use super::exposition::{Format, page};
 use super::params::Params;
+use super::reply::{Pieces, reply};
 use crate::api::State;
 use crate::model::{Labels, TimeRange, TimestampMs, Value, is_stale_nan};
 use crate::storage::{SelectError, SeriesData};
@@ -26,25 +27,28 @@ pub async fn federate(
 ) -> Result<Response, ApiError> {
     let (selectors, format) = (params.selectors()?, Format::negotiated(&headers));
     let (now, lookback_ms) = (state.clock.now(), state.engine.options().lookback_ms);
-    let limit = state.query.timeout.0;
-    let permit = tokio::time::timeout(limit, state.query_slots.clone().acquire_owned()).await;
-    let permit = permit.map_err(|_| ApiError::timeout("other queries took all of the time".into()))?;
-    let permit = permit.map_err(|_| ApiError::internal("the agent is stopping".into()))?;
-    let work = tokio::task::spawn_blocking(move || -> Result<Vec<u8>, SelectError> {
-        let _permit = permit;
+    let (storage, more) = (state.storage.clone(), added(&state.external_labels));
+    let mut response = reply(&state, state.query.timeout.0, false, move |turn| {
         let window = TimeRange { from: now.plus_ms(1 - lookback_ms), to: now };
         let (mut data, mut newest) = (SeriesData::default(), Vec::new());
+        let unread = |error: SelectError| ApiError::internal(error.to_string());
         for matchers in &selectors {
-            let mut set = state.storage.select(matchers, window)?;
-            while let Some(labels) = set.next_into(&mut data)? {
+            let mut set = storage.select(matchers, window).map_err(unread)?;
+            while let Some(labels) = set.next_into(&mut data).map_err(unread)? {
+                turn.cancel.check()?;
                 newest.extend(current(&data).map(|(t, value)| (labels.clone(), t, value)));
             }
         }
-        Ok(page(newest, &added(&state.external_labels), format))
-    });
-    let page =
-        work.await.map_err(|e| ApiError::internal(e.to_string()))?.map_err(|e| ApiError::internal(e.to_string()))?;
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], page).into_response())
+        let page = page(newest, &more, format);
+        Ok(move |to: &mut Pieces| {
+            *to.out() = page;
+            Ok(())
+        })
+    })
+    .await?;
+    let kind = HeaderValue::try_from(format.content_type()).expect("kinds of content are ASCII");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
 }
 
 /// The labels that are added to series without them, by name.

@@ -124,7 +124,7 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Runs `work` within `timeout`, the wait for a slot included, and sends what it writes as JSON. With `at_once` it runs on
+/// Runs `work` within `timeout`, the wait for a slot included, and sends what it writes, as JSON unless the caller says otherwise. With `at_once` it runs on
 /// the thread of the caller, for work that is over before another thread wakes.
 ///
 /// # Errors

@@ -6,8 +6,10 @@ use axum::extract;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::answer::{ApiError, success};
+use super::answer::{ApiError, OPENING, success, write_closing};
 use super::params::Params;
+use super::points::write_json;
+use super::reply::{Pieces, reply};
 use crate::api::{Refused, State};
 use crate::model::{Labels, METRIC_NAME, TimeRange, format_duration_ms};
 
@@ -103,15 +105,18 @@ pub async fn tsdb(extract::State(state): extract::State<State>, params: Params) 
         Some(Ok(n @ 1..=TOP_MAX)) => n,
         Some(_) => return Err(ApiError::bad_data(format!("limit must be a number from 1 to {TOP_MAX}"))),
     };
-    let permit = state.query_slots.clone().acquire_owned().await;
-    let permit = permit.map_err(|_| ApiError::internal("the agent is stopping".into()))?;
-    let work = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        let mut head = (state.head)();
-        state.storage.series(&[], TimeRange::ALL).map(|series| cardinality(&mut head, &series, limit))
-    });
-    let found = work.await.map_err(|e| ApiError::internal(e.to_string()))?;
-    Ok(success(found.map_err(|e| ApiError::internal(e.to_string()))?, &[], &[]))
+    let (storage, head) = (state.storage.clone(), state.head.clone());
+    reply(&state, state.query.timeout.0, false, move |_| {
+        let series = storage.series(&[], TimeRange::ALL).map_err(|e| ApiError::internal(e.to_string()))?;
+        let found = cardinality(&mut head(), &series, limit);
+        Ok(move |to: &mut Pieces| {
+            to.out().extend_from_slice(OPENING);
+            write_json(to.out(), found);
+            write_closing(to.out(), &[], &[]);
+            Ok(())
+        })
+    })
+    .await
 }
 
 fn cardinality(head: &mut Value, series: &[Labels], limit: usize) -> Value {
