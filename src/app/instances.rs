@@ -88,7 +88,7 @@ impl Instances {
         let (mut data, mut words) = (SeriesData::default(), Vec::new());
         while let Some(labels) = set.next_into(&mut data)? {
             let last = data.floats.iter().rev().find(|s| s.v == 1.0);
-            words.extend(key_of(&labels).zip(last).map(|(instance, s)| (instance, s.t)));
+            words.extend(InstanceKey::of(&labels).zip(last).map(|(instance, s)| (instance, s.t)));
         }
         Ok(words)
     }
@@ -276,12 +276,6 @@ impl Instances {
         };
         vector.into_iter().filter_map(row).collect()
     }
-}
-
-fn key_of(labels: &Labels) -> Option<InstanceKey> {
-    let place = |name: &str| labels.get(name).unwrap_or_default().to_owned();
-    let instance = labels.get("instance")?.to_owned();
-    Some(InstanceKey { instance, cluster: place("cluster"), namespace: place("namespace") })
 }
 
 #[cfg(test)]

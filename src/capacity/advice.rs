@@ -162,6 +162,9 @@ fn database(effective: &Effective, subject: &str) -> Option<Advice> {
     })
 }
 
+const LONE_NODE: &str =
+    "give the engine more CPU or memory, or move to PostgreSQL or FoundationDB: RocksDB has exactly one node";
+
 /// A maximum that the day's peak, or the next day, is above.
 fn maximum(autoscaler: &Autoscaler, effective: &Effective) -> Option<Advice> {
     let most = if effective.is_alone { 1 } else { autoscaler.most_replicas? };
@@ -173,11 +176,7 @@ fn maximum(autoscaler: &Autoscaler, effective: &Effective) -> Option<Advice> {
     };
     let database = effective.database.engines().filter(|engines| *engines < peak);
     let advice = match database {
-        _ if effective.is_alone => {
-            "give the engine more CPU or memory, or move to PostgreSQL or FoundationDB: RocksDB has \
-                                    exactly one node"
-                .to_owned()
-        }
+        _ if effective.is_alone => LONE_NODE.to_owned(),
         Some(engines) => format!(
             "give each replica more CPU or memory: the database carries {engines} engines, and {peak} are asked for"
         ),

@@ -23,6 +23,13 @@ impl InstanceKey {
         Self { instance: instance.into(), ..Self::default() }
     }
 
+    /// The instance that labels are of, if they name one.
+    pub fn of(labels: &Labels) -> Option<Self> {
+        let place = |name: &str| labels.get(name).unwrap_or_default().to_owned();
+        let instance = labels.get("instance")?.to_owned();
+        Some(Self { instance, cluster: place("cluster"), namespace: place("namespace") })
+    }
+
     /// Whether labels are of this instance. A place that one of them does not tell is no difference.
     pub fn is_of(&self, labels: &Labels) -> bool {
         let agrees = |mine: &str, label: &str| mine.is_empty() || labels.get(label).is_none_or(|theirs| theirs == mine);

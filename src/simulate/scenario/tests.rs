@@ -1,3 +1,5 @@
+//! Scenarios as people write them, and what is said of their mistakes.
+
 use super::*;
 use crate::simulate::engine::{PoolKind, Release};
 

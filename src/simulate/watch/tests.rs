@@ -1,3 +1,5 @@
+//! What the simulated watchers see of a cluster: the same as real ones, and nothing where they see nothing.
+
 use std::collections::BTreeSet;
 
 use super::*;
