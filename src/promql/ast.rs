@@ -326,10 +326,13 @@ impl Expr {
             ExprKind::Vector(_) | ExprKind::Aggregate(_) => ValueType::Vector,
             ExprKind::Matrix(_) | ExprKind::Subquery(_) => ValueType::Matrix,
             ExprKind::Call(call) => call.function.returns,
-            ExprKind::Binary(binary) => match (binary.lhs.value_type(), binary.rhs.value_type()) {
-                (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
-                _ => ValueType::Vector,
-            },
+            // Evaluation asks at every node: chains grow to the left, so the right side, which is short, is asked first.
+            ExprKind::Binary(binary) => {
+                let is_scalar = !binary.op.is_set()
+                    && binary.rhs.value_type() == ValueType::Scalar
+                    && binary.lhs.value_type() == ValueType::Scalar;
+                if is_scalar { ValueType::Scalar } else { ValueType::Vector }
+            }
             ExprKind::Unary { operand: inner, .. } | ExprKind::Paren(inner) => inner.value_type(),
         }
     }
