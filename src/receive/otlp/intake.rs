@@ -157,8 +157,8 @@ impl Intake {
         mut request: ExportMetricsServiceRequest,
     ) -> Result<Answer, Reject> {
         self.redactor.metrics(None, &mut request);
-        let translated = self.translate(&request, None);
-        self.keep(request, translated, None, 0, None).await
+        let translated = self.translator.metrics(&request, None, self.clock.now());
+        self.keep(Some(request), translated, None, 0, None).await
     }
 
     async fn take_metrics(
@@ -168,32 +168,35 @@ impl Intake {
         peer: Option<IpAddr>,
     ) -> Result<Answer, Reject> {
         let work = move |intake: &Intake, body: &[u8]| {
+            let message = "ExportMetricsServiceRequest";
+            // What goes on has to be decoded for it; what is only kept has not.
+            if encoding == Encoding::Protobuf && intake.onward.is_none() {
+                let now = intake.clock.now();
+                let translated = intake.translator.raw_metrics(body, &intake.redactor, peer, now);
+                let translated = translated.map_err(|source| Reject::Protobuf { message, source })?;
+                return Ok((None, translated, 0, None));
+            }
             let (mut request, skipped, example): (ExportMetricsServiceRequest, _, _) =
-                decode(encoding, body, "ExportMetricsServiceRequest", json::metrics)?;
+                decode(encoding, body, message, json::metrics)?;
             let raw = (encoding == Encoding::Protobuf).then_some(body);
             intake.redactor.metrics(raw, &mut request);
-            let translated = intake.translate(&request, peer);
-            Ok((request, translated, skipped, example))
+            let translated = intake.translator.metrics(&request, peer, intake.clock.now());
+            Ok((Some(request), translated, skipped, example))
         };
         let (request, translated, skipped, example) = self.offload(body, work).await?;
         self.keep(request, translated, peer, skipped, example).await
     }
 
-    fn translate(&self, request: &ExportMetricsServiceRequest, peer: Option<IpAddr>) -> Translated {
-        let translated = self.translator.metrics(request, peer, self.clock.now());
-        self.stats.items(Signal::Metrics, translated.received);
-        self.stats.translated(&translated);
-        translated
-    }
-
     async fn keep(
         &self,
-        request: ExportMetricsServiceRequest,
+        request: Option<ExportMetricsServiceRequest>,
         translated: Translated,
         peer: Option<IpAddr>,
         skipped: u64,
         example: Option<String>,
     ) -> Result<Answer, Reject> {
+        self.stats.items(Signal::Metrics, translated.received);
+        self.stats.translated(&translated);
         self.stats.skipped(skipped);
         let Translated { mut batch, accepted, refusals, .. } = translated;
         if skipped > 0 {
@@ -207,7 +210,9 @@ impl Intake {
             }
         };
         self.stats.receipt(&receipt);
-        self.send_on(Telemetry::Metrics(request), peer);
+        if let Some(request) = request {
+            self.send_on(Telemetry::Metrics(request), peer);
+        }
         // The store counts points, the sender data points: a histogram that lost one bucket was not kept whole.
         let refused_points: u64 = receipt.refused.iter().map(|(_, n)| n).sum();
         let rejected = refusals.total() + skipped + refused_points.min(accepted);
@@ -292,6 +297,11 @@ impl Stats for Intake {
             "rivetwatch_otlp_untracked_counters_total",
             "Counter points that could not be remembered.",
             memory.untracked_counters,
+        ));
+        rows.push(StatRow::gauge(
+            "rivetwatch_otlp_known_series",
+            "Series whose data points are known by their bytes, so that they need not be decoded.",
+            memory.known_series as f64,
         ));
         rows
     }

@@ -16,6 +16,9 @@ use hashbrown::HashMap;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use parking_lot::Mutex;
 use regex::bytes;
 use secrecy::{ExposeSecret, SecretString};
@@ -151,6 +154,21 @@ impl Redactor {
     /// visits every text.
     pub fn metrics(&self, raw: Option<&[u8]>, request: &mut ExportMetricsServiceRequest) -> bool {
         raw.is_none_or(|raw| self.is_suspicious(raw)) && walk::Walk::new(self).metrics(request)
+    }
+
+    /// Takes secrets out of the resource of a request, of which `raw` is the message; see [`Redactor::metrics`].
+    pub fn resource(&self, raw: &[u8], resource: &mut Option<Resource>) -> bool {
+        self.is_suspicious(raw) && walk::Walk::new(self).one(|walk| walk.resource(resource))
+    }
+
+    /// Takes secrets out of a scope, of which `raw` is the message; see [`Redactor::metrics`].
+    pub fn scope(&self, raw: &[u8], scope: &mut Option<InstrumentationScope>) -> bool {
+        self.is_suspicious(raw) && walk::Walk::new(self).one(|walk| walk.scope(scope))
+    }
+
+    /// Takes secrets out of one metric, of which `raw` is the message; see [`Redactor::metrics`].
+    pub fn metric(&self, raw: &[u8], metric: &mut Metric) -> bool {
+        self.is_suspicious(raw) && walk::Walk::new(self).one(|walk| walk.metric(metric))
     }
 
     /// Takes secrets out of a trace request; see [`Redactor::metrics`].

@@ -25,6 +25,12 @@ impl<'a> Walk<'a> {
         Self { redactor, found: false }
     }
 
+    /// Visits one part of a request.
+    pub(super) fn one(mut self, visit: impl FnOnce(&mut Self)) -> bool {
+        visit(&mut self);
+        self.found
+    }
+
     pub(super) fn metrics(mut self, request: &mut ExportMetricsServiceRequest) -> bool {
         for resource in &mut request.resource_metrics {
             self.resource(&mut resource.resource);
@@ -64,7 +70,7 @@ impl<'a> Walk<'a> {
         self.found
     }
 
-    fn metric(&mut self, metric: &mut Metric) {
+    pub(super) fn metric(&mut self, metric: &mut Metric) {
         self.text("name", &mut metric.name);
         self.text("description", &mut metric.description);
         self.text("unit", &mut metric.unit);
@@ -120,7 +126,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn resource(&mut self, resource: &mut Option<Resource>) {
+    pub(super) fn resource(&mut self, resource: &mut Option<Resource>) {
         let Some(resource) = resource else { return };
         self.attributes(&mut resource.attributes);
         for entity in &mut resource.entity_refs {
@@ -131,7 +137,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn scope(&mut self, scope: &mut Option<InstrumentationScope>) {
+    pub(super) fn scope(&mut self, scope: &mut Option<InstrumentationScope>) {
         let Some(scope) = scope else { return };
         self.text("name", &mut scope.name);
         self.text("version", &mut scope.version);

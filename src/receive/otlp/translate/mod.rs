@@ -12,10 +12,13 @@ mod attributes;
 mod delta;
 mod exemplars;
 mod exponential;
+mod known;
 mod names;
+mod raw;
 mod refusals;
 mod resource;
 mod starts;
+mod wire;
 mod writer;
 
 use std::hash::{BuildHasher, Hash};
@@ -23,11 +26,12 @@ use std::net::IpAddr;
 
 use hashbrown::HashSet;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, Metric, ResourceMetrics, metric};
 use parking_lot::Mutex;
 
 use self::delta::Deltas;
+use self::known::Known;
 use self::starts::StartTimes;
 use self::writer::Writer;
 use crate::model::{LabelsBuilder, METRIC_NAME, TimestampMs, Value};
@@ -111,6 +115,7 @@ pub struct Translated {
 pub struct Translator {
     options: Options,
     state: Mutex<State>,
+    known: Mutex<Known>,
 }
 
 struct State {
@@ -126,13 +131,17 @@ pub struct Memory {
     pub counter_series: usize,
     /// Counters that got no zero because the memory was full.
     pub untracked_counters: u64,
+    /// Series whose data points are known by their bytes.
+    pub known_series: usize,
 }
 
 impl Translator {
     pub fn new(options: Options) -> Self {
         let births = Births::new(options.counter_series_max);
         let deltas = Deltas::new(options.delta_series_max);
-        Self { options, state: Mutex::new(State { births, deltas, starts: StartTimes::default() }) }
+        let known = Known::new(options.counter_series_max);
+        let state = State { births, deltas, starts: StartTimes::default() };
+        Self { options, state: Mutex::new(state), known: Mutex::new(known) }
     }
 
     pub fn options(&self) -> &Options {
@@ -146,6 +155,7 @@ impl Translator {
             delta_series: state.deltas.len(),
             counter_series: state.births.len(),
             untracked_counters: state.births.untracked(),
+            known_series: self.known.lock().len(),
         }
     }
 
@@ -175,8 +185,33 @@ impl Translator {
         out: &mut Translated,
     ) {
         let attributes = resource.resource.as_ref().map_or(&[][..], |r| r.attributes.as_slice());
+        let sender = self.sender(attributes, peer, received_at, out, || cumulative_starts(resource));
+        let accepted_before = out.accepted;
+        let mut latest: Option<TimestampMs> = None;
+        for scope in &resource.scope_metrics {
+            let mut writer = self.writer(scope.scope.as_ref(), &sender, received_at);
+            for metric in &scope.metrics {
+                out.received += data_points(metric);
+                writer.metric(metric, &self.state, out, described);
+            }
+            latest = self.close(writer, &sender, latest, out);
+        }
+        if let Some(t) = latest.filter(|_| self.options.target_info && out.accepted > accepted_before) {
+            self.target_info(attributes, &sender.labels, t, out);
+        }
+    }
+
+    /// Who sent a resource; `starts` gives its cumulative series, as [`cumulative_starts`] does.
+    fn sender<'a, S: Iterator<Item = (u64, u64)>>(
+        &self,
+        attributes: &'a [KeyValue],
+        peer: Option<IpAddr>,
+        received_at: TimestampMs,
+        out: &mut Translated,
+        starts: impl Fn() -> S,
+    ) -> Sender<'a> {
         let mut source = source_of(attributes, peer, &self.options);
-        if let Some(start) = self.shared_identity_start(resource, &source, received_at) {
+        if let Some(start) = self.shared_identity_start(&source, received_at, starts) {
             source.identity.instance = format!("{}#{}", source.identity.instance, start / 1_000_000);
             out.identity_conflicts += 1;
         }
@@ -186,36 +221,40 @@ impl Translator {
         ];
         labels.extend(source.identity.extra.iter().cloned());
         let instance_key = hash_of(&(&source.identity.job, &source.identity.instance));
-        let accepted_before = out.accepted;
-        let mut latest: Option<TimestampMs> = None;
-        for scope in &resource.scope_metrics {
-            let is_canonical = scope.scope.as_ref().is_some_and(|s| resource::flag(&s.attributes, CANONICAL_MARK));
-            let mut writer = match is_canonical {
-                true => Writer::exact(&self.options, resource::exact_identity(attributes), received_at),
-                false => {
-                    let mut labels = labels.clone();
-                    if let Some(scope) = scope.scope.as_ref().filter(|_| self.options.scope_labels) {
-                        let name_and_version =
-                            [("otel_scope_name", &scope.name), ("otel_scope_version", &scope.version)];
-                        let present = name_and_version.into_iter().filter(|(_, value)| !value.is_empty());
-                        labels.extend(present.map(|(name, value)| (name.to_owned(), value.clone())));
-                    }
-                    Writer::new(&self.options, source.is_engine, labels, received_at)
-                }
-            };
-            for metric in &scope.metrics {
-                out.received += data_points(metric);
-                writer.metric(metric, &self.state, out, described);
-            }
-            latest = latest.max(writer.latest());
-            self.append(writer, instance_key, out);
-            if is_canonical {
-                latest = None;
-            }
+        Sender { attributes, labels, instance_key, is_engine: source.is_engine }
+    }
+
+    /// A writer for the metrics of one scope.
+    fn writer(
+        &self,
+        scope: Option<&InstrumentationScope>,
+        sender: &Sender<'_>,
+        received_at: TimestampMs,
+    ) -> Writer<'_> {
+        if scope.is_some_and(|s| resource::flag(&s.attributes, CANONICAL_MARK)) {
+            return Writer::exact(&self.options, resource::exact_identity(sender.attributes), received_at);
         }
-        if let Some(t) = latest.filter(|_| self.options.target_info && out.accepted > accepted_before) {
-            self.target_info(attributes, &labels, t, out);
+        let mut labels = sender.labels.clone();
+        if let Some(scope) = scope.filter(|_| self.options.scope_labels) {
+            let name_and_version = [("otel_scope_name", &scope.name), ("otel_scope_version", &scope.version)];
+            let present = name_and_version.into_iter().filter(|(_, value)| !value.is_empty());
+            labels.extend(present.map(|(name, value)| (name.to_owned(), value.clone())));
         }
+        Writer::new(&self.options, sender.is_engine, labels, received_at)
+    }
+
+    /// Moves what a writer made to the batch; gives the time that `target_info` is written at if nothing follows.
+    fn close(
+        &self,
+        writer: Writer<'_>,
+        sender: &Sender<'_>,
+        latest: Option<TimestampMs>,
+        out: &mut Translated,
+    ) -> Option<TimestampMs> {
+        // What another rivetwatch sends has its target_info among it.
+        let latest = if writer.is_exact() { None } else { latest.max(writer.latest()) };
+        self.append(writer, sender.instance_key, out);
+        latest
     }
 
     /// Moves what a writer made to the batch, with zeros before the counters that were just born.
@@ -269,41 +308,48 @@ impl Translator {
     }
 
     /// The start of the sending process in nanoseconds, when another process reports under the same identity.
-    fn shared_identity_start(&self, resource: &ResourceMetrics, source: &Source, now: TimestampMs) -> Option<u64> {
+    fn shared_identity_start<S: Iterator<Item = (u64, u64)>>(
+        &self,
+        source: &Source,
+        now: TimestampMs,
+        starts: impl Fn() -> S,
+    ) -> Option<u64> {
         let identity = hash_of(&source.identity);
-        let probes: Vec<(u64, u64)> = cumulative_starts(resource).take(starts::PROBES_MAX).collect();
+        let probes: Vec<(u64, u64)> = starts().take(starts::PROBES_MAX).collect();
         if !self.state.lock().starts.observe(identity, &probes, now) {
             return None;
         }
         // The earliest instrument began with the process; later ones began at their first use.
-        cumulative_starts(resource).map(|(_, start)| start).min()
+        starts().map(|(_, start)| start).min()
     }
+}
+
+/// Who sent a resource.
+struct Sender<'a> {
+    attributes: &'a [KeyValue],
+    /// The identity, as labels.
+    labels: Vec<(String, String)>,
+    instance_key: u64,
+    is_engine: bool,
 }
 
 /// Hashes of cumulative series, as sent, with their start times in nanoseconds.
 fn cumulative_starts(resource: &ResourceMetrics) -> impl Iterator<Item = (u64, u64)> {
+    resource.scope_metrics.iter().flat_map(|scope| &scope.metrics).flat_map(starts_of)
+}
+
+fn starts_of(metric: &Metric) -> Vec<(u64, u64)> {
     let cumulative = AggregationTemporality::Cumulative as i32;
-    let metrics = resource.scope_metrics.iter().flat_map(|scope| &scope.metrics);
-    metrics
-        .flat_map(move |metric| {
-            let starts: Vec<(u64, u64)> = match &metric.data {
-                Some(metric::Data::Sum(sum)) if sum.aggregation_temporality == cumulative => sum
-                    .data_points
-                    .iter()
-                    .map(|p| (series_hash(metric, &p.attributes), p.start_time_unix_nano))
-                    .collect(),
-                Some(metric::Data::Histogram(histogram)) if histogram.aggregation_temporality == cumulative => {
-                    histogram
-                        .data_points
-                        .iter()
-                        .map(|p| (series_hash(metric, &p.attributes), p.start_time_unix_nano))
-                        .collect()
-                }
-                _ => Vec::new(),
-            };
-            starts
-        })
-        .filter(|(_, start)| *start != 0)
+    let start = |attributes: &[KeyValue], nanos: u64| (nanos != 0).then(|| (series_hash(metric, attributes), nanos));
+    match &metric.data {
+        Some(metric::Data::Sum(sum)) if sum.aggregation_temporality == cumulative => {
+            sum.data_points.iter().filter_map(|p| start(&p.attributes, p.start_time_unix_nano)).collect()
+        }
+        Some(metric::Data::Histogram(histogram)) if histogram.aggregation_temporality == cumulative => {
+            histogram.data_points.iter().filter_map(|p| start(&p.attributes, p.start_time_unix_nano)).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn series_hash(metric: &Metric, attributes: &[KeyValue]) -> u64 {

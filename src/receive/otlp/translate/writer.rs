@@ -35,9 +35,17 @@ pub(super) struct Writer<'a> {
     /// Names and labels are final; see [`super::CANONICAL_MARK`].
     is_exact: bool,
     identity: Vec<(String, String)>,
+    sender_hash: u64,
     received_at: TimestampMs,
     emitted: Vec<Emitted>,
     exemplars: Vec<(Labels, Exemplar)>,
+    latest: Option<TimestampMs>,
+}
+
+/// A place in what was written.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    emitted: usize,
     latest: Option<TimestampMs>,
 }
 
@@ -72,6 +80,7 @@ impl<'a> Writer<'a> {
             options,
             is_engine,
             is_exact: false,
+            sender_hash: super::hash_of(&(&identity, is_engine)),
             identity,
             received_at,
             emitted: Vec::new(),
@@ -82,7 +91,45 @@ impl<'a> Writer<'a> {
 
     /// A writer for points whose names and labels another rivetwatch made final.
     pub(super) fn exact(options: &'a Options, identity: Vec<(String, String)>, received_at: TimestampMs) -> Self {
-        Self { is_exact: true, ..Self::new(options, false, identity, received_at) }
+        let writer = Self::new(options, false, identity, received_at);
+        Self { is_exact: true, sender_hash: !writer.sender_hash, ..writer }
+    }
+
+    pub(super) fn is_exact(&self) -> bool {
+        self.is_exact
+    }
+
+    /// The same for all points that become the same labels if their names and attributes are the same.
+    pub(super) fn sender_hash(&self) -> u64 {
+        self.sender_hash
+    }
+
+    /// Whether a point of this time is refused.
+    pub(super) fn is_too_new(&self, t: TimestampMs) -> bool {
+        t.0.saturating_sub(self.received_at.0) > self.options.future_ms_max
+    }
+
+    /// A point of a series that was written before.
+    pub(super) fn push_known(&mut self, labels: &Labels, t: TimestampMs, v: f64, is_counter: bool) {
+        self.latest = self.latest.max(Some(t));
+        let point = Point { labels: labels.clone(), t, value: Value::Float(v) };
+        self.emitted.push(Emitted { point, is_counter, zero_at: None });
+    }
+
+    /// How much is written.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { emitted: self.emitted.len(), latest: self.latest }
+    }
+
+    /// Takes back what was written by [`Writer::push_known`] since.
+    pub(super) fn back_to(&mut self, mark: Mark) {
+        self.emitted.truncate(mark.emitted);
+        self.latest = mark.latest;
+    }
+
+    /// What was written since.
+    pub(super) fn since(&self, mark: Mark) -> &[Emitted] {
+        self.emitted.get(mark.emitted..).unwrap_or_default()
     }
 
     /// The greatest time written.
@@ -95,15 +142,28 @@ impl<'a> Writer<'a> {
         (self.emitted, self.exemplars)
     }
 
+    /// The name that a metric's series have; empty where nothing of it can stand in one.
+    pub(super) fn name_of(&self, metric: &Metric, shape: Shape) -> String {
+        let style = Style { keeps_utf8: self.options.keeps_utf8, adds_suffixes: self.options.adds_suffixes };
+        // Engines declare no units, and their canonical names have none added.
+        let unit = if self.is_engine { "" } else { metric.unit.as_str() };
+        match self.is_exact {
+            true => metric.name.clone(),
+            false => metric_name(&metric.name, unit, shape, style),
+        }
+    }
+
     /// Writes one metric; counts what was accepted and refused into `out`.
+    ///
+    /// Says whether every data point was accepted and became points of its own.
     pub(super) fn metric(
         &mut self,
         metric: &Metric,
         state: &Mutex<State>,
         out: &mut Translated,
         described: &mut HashSet<String>,
-    ) {
-        let Some(data) = &metric.data else { return };
+    ) -> bool {
+        let Some(data) = &metric.data else { return false };
         let (shape, kind) = match data {
             metric::Data::Gauge(_) => (Shape::Gauge, MetricKind::Gauge),
             metric::Data::Sum(sum) if sum.is_monotonic => (Shape::Counter, MetricKind::Counter),
@@ -111,18 +171,13 @@ impl<'a> Writer<'a> {
             metric::Data::Histogram(_) | metric::Data::ExponentialHistogram(_) => (Shape::Other, MetricKind::Histogram),
             metric::Data::Summary(_) => (Shape::Other, MetricKind::Summary),
         };
-        let style = Style { keeps_utf8: self.options.keeps_utf8, adds_suffixes: self.options.adds_suffixes };
-        // Engines declare no units, and their canonical names have none added.
-        let unit = if self.is_engine { "" } else { metric.unit.as_str() };
-        let name = match self.is_exact {
-            true => metric.name.clone(),
-            false => metric_name(&metric.name, unit, shape, style),
-        };
+        let name = self.name_of(metric, shape);
         if name.is_empty() {
             out.refusals.add(&metric.name, &Refusal::NoName, super::data_points(metric));
-            return;
+            return false;
         }
         let first = self.emitted.len();
+        let refused_before = out.refusals.total();
         let mut merges = false;
         {
             let mut written = |result: Result<bool, Refusal>| match result {
@@ -170,9 +225,11 @@ impl<'a> Writer<'a> {
         if self.emitted.len() > first {
             self.describe(metric, &name, kind, out, described);
         }
+        !merges && out.refusals.total() == refused_before
     }
 
-    fn describe(
+    /// Says what the family is that `name` is of, once a request.
+    pub(super) fn describe(
         &self,
         metric: &Metric,
         name: &str,
@@ -205,8 +262,8 @@ impl<'a> Writer<'a> {
             0 => self.received_at,
             nanos => TimestampMs::from(UnixNanos(nanos)),
         };
-        let ahead_ms = t.0.saturating_sub(self.received_at.0);
-        if ahead_ms > self.options.future_ms_max {
+        if self.is_too_new(t) {
+            let ahead_ms = t.0.saturating_sub(self.received_at.0);
             return Err(Refusal::TooNew { ahead_ms, limit_ms: self.options.future_ms_max });
         }
         let mut labels = match self.is_exact {
@@ -414,7 +471,7 @@ fn is_delta(number: i32) -> Result<bool, Refusal> {
 }
 
 /// The value with every NaN the ordinary one: only the flag of a point makes it stale, never its bits.
-fn plain(v: f64) -> f64 {
+pub(super) fn plain(v: f64) -> f64 {
     if v.is_nan() { f64::NAN } else { v }
 }
 
