@@ -9,13 +9,12 @@
 mod support;
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use support::page;
 use support::peers::Peer;
 use support::results;
 
@@ -27,7 +26,8 @@ const WARM_UP: Duration = Duration::from_secs(70);
 
 fn main() {
     let seconds = std::env::var("RIVETWATCH_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
-    let page = serve_page();
+    let first = Instant::now();
+    let page = page::serve(move |_| counters_and_gauges(first.elapsed().as_secs()).into()).address;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let rules = folder.path().join("rules.yaml");
     std::fs::write(&rules, rule_file()).expect("the folder can be written to");
@@ -144,41 +144,8 @@ fn rule(n: usize) -> Value {
     }
 }
 
-/// Serves one page for ever: counters that grow and gauges that move with each scrape.
-fn serve_page() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports");
-    let address = listener.local_addr().expect("a bound listener has an address");
-    let begin = Arc::new(Instant::now());
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let begin = Arc::clone(&begin);
-            // A scraper that hangs up is no concern of the others.
-            std::thread::spawn(move || drop(answer(stream, &begin)));
-        }
-    });
-    address
-}
-
-fn answer(stream: TcpStream, begin: &Instant) -> std::io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    loop {
-        let mut line = String::new();
-        while line != "\r\n" {
-            line.clear();
-            if stream.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-        }
-        let body = page(begin.elapsed().as_secs());
-        let head = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.get_mut().write_all((head + &body).as_bytes())?;
-    }
-}
-
-fn page(seconds: u64) -> String {
+/// Counters that grow and gauges that move with each scrape.
+fn counters_and_gauges(seconds: u64) -> String {
     let mut text = String::new();
     for family in 0..FAMILIES / 2 {
         let _ = writeln!(text, "# TYPE counter_{family}_total counter");

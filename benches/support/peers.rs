@@ -1,4 +1,4 @@
-//! The servers that are measured: the agent and Debian's prometheus, as processes on free ports.
+//! The servers that are measured: the agent, Debian's prometheus and VictoriaMetrics, as processes on free ports.
 
 use std::fs::File;
 use std::io;
@@ -13,6 +13,9 @@ use super::http::Client;
 pub struct Peer {
     pub name: &'static str,
     pub address: SocketAddr,
+    /// Where and on which path it takes OTLP metrics over HTTP.
+    pub otlp_http: Option<(SocketAddr, &'static str)>,
+    pub otlp_grpc: Option<SocketAddr>,
     child: Child,
     log: PathBuf,
 }
@@ -26,8 +29,8 @@ impl Drop for Peer {
 }
 
 impl Peer {
-    /// The agent with its data under `folder`: no receivers but remote write, nothing scraped, everything else as
-    /// it ships.
+    /// The agent with its data under `folder`: no receivers but OTLP and remote write, nothing scraped, everything else
+    /// as it ships.
     pub fn agent(folder: &Path) -> Self {
         Self::agent_with(folder, serde_json::json!({ "storage": { "retention": "100y" } }))
     }
@@ -39,8 +42,9 @@ impl Peer {
         more["api"]["listen"] = serde_json::json!(address);
         more["storage"]["path"] = serde_json::json!(folder.join("data"));
         let receive = &mut more["receive"];
-        receive["otlp"]["grpc"]["endpoint"] = serde_json::json!(free_address());
-        receive["otlp"]["http"]["endpoint"] = serde_json::json!(free_address());
+        let (grpc, http) = (free_address(), free_address());
+        receive["otlp"]["grpc"]["endpoint"] = serde_json::json!(grpc);
+        receive["otlp"]["http"]["endpoint"] = serde_json::json!(http);
         receive["engine_api"]["enabled"] = false.into();
         receive["host"]["enabled"] = false.into();
         receive["remote_write"]["enabled"] = true.into();
@@ -52,7 +56,10 @@ impl Peer {
         std::fs::write(&path, more.to_string()).expect("the folder can be written to");
         let mut command = Command::new(binary);
         command.args(["run", "--config"]).arg(path);
-        Self::start("rivetwatch", command, address, "/readyz", &folder.join("agent.log"))
+        let mut agent = Self::start("rivetwatch", command, address, "/readyz", &folder.join("agent.log"));
+        agent.otlp_http = Some((http, "/v1/metrics"));
+        agent.otlp_grpc = Some(grpc);
+        agent
     }
 
     /// Debian's prometheus with its data under `folder`; `None` where there is none on the `PATH`.
@@ -83,12 +90,43 @@ impl Peer {
         Some(Self::start("prometheus", command, address, "/-/ready", &folder.join("prometheus.log")))
     }
 
+    /// VictoriaMetrics with its data under `folder`; `None` where there is none on the `PATH`.
+    pub fn victoria_metrics(folder: &Path) -> Option<Self> {
+        Self::victoria_metrics_with(folder, None)
+    }
+
+    /// As [`Peer::victoria_metrics`], scraping by this configuration of Prometheus'.
+    pub fn victoria_metrics_with(folder: &Path, scrape: Option<&str>) -> Option<Self> {
+        let binary = std::env::var("VICTORIA_METRICS_BINARY").unwrap_or_else(|_| "victoria-metrics".to_owned());
+        let found = Command::new(&binary).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        found.ok()?;
+        let address = free_address();
+        let mut command = Command::new(binary);
+        command.args([
+            format!("-storageDataPath={}", folder.join("victoria-metrics").display()),
+            format!("-httpListenAddr={address}"),
+            "-retentionPeriod=100y".into(),
+            "-search.latencyOffset=0s".into(),
+            "-loggerLevel=WARN".into(),
+        ]);
+        if let Some(text) = scrape {
+            let config = folder.join("victoria-metrics.yml");
+            std::fs::write(&config, text).expect("the folder can be written to");
+            command.arg(format!("-promscrape.config={}", config.display()));
+        }
+        let log = folder.join("victoria-metrics.log");
+        let mut peer = Self::start("victoria-metrics", command, address, "/health", &log);
+        peer.otlp_http = Some((address, "/opentelemetry/v1/metrics"));
+        Some(peer)
+    }
+
     fn start(name: &'static str, mut command: Command, address: SocketAddr, ready: &str, log: &Path) -> Self {
         let out = File::create(log).expect("the folder can be written to");
         let err = out.try_clone().expect("a file handle can be copied");
         let child = command.stdout(out).stderr(err).stdin(Stdio::null()).spawn();
         let child = child.unwrap_or_else(|e| panic!("failed to start {name}: {e}"));
-        let mut peer = Self { name, address, child, log: log.to_owned() };
+        let log = log.to_owned();
+        let mut peer = Self { name, address, otlp_http: None, otlp_grpc: None, child, log };
         let deadline = Instant::now() + Duration::from_secs(30);
         while !peer.is_ready(ready).unwrap_or(false) {
             let has_ended = peer.child.try_wait().is_ok_and(|status| status.is_some());
