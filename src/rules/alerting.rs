@@ -190,14 +190,11 @@ pub fn tick(active: &mut Active, elements: BTreeMap<Labels, Element>, step: &Ste
 /// `may_start` is false where only what is pending already may go on to fire.
 pub fn arrive(active: &mut Active, mut elements: BTreeMap<Labels, Element>, step: &Step, may_start: bool) {
     let is_alive = |active: &Active, labels: &Labels| active.get(labels).is_some_and(|a| a.state != State::Inactive);
-    let mut alive = active.values().filter(|a| a.state != State::Inactive).count();
-    elements.retain(|labels, _| {
-        let known = is_alive(active, labels);
-        let room = step.limit == 0 || alive < step.limit;
-        let taken = known || (may_start && room);
-        alive += usize::from(taken && !known);
-        taken
-    });
+    let alive = active.values().filter(|a| a.state != State::Inactive).count();
+    let new = elements.keys().filter(|labels| !is_alive(active, labels)).count();
+    // A tick ends every alert of a rule beyond its limit, so that an arrival must not begin one that would be taken back.
+    let may_start = may_start && (step.limit == 0 || alive + new <= step.limit);
+    elements.retain(|labels, _| may_start || is_alive(active, labels));
     let seen: Vec<Labels> = elements.keys().cloned().collect();
     merge(active, elements, step.at);
     for labels in seen {

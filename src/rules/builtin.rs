@@ -27,9 +27,12 @@ const FILES: &[(&str, &str)] = &[
     ("32-checklist.yaml", include_str!("../../alerts/32-checklist.yaml")),
 ];
 
+/// What the names of embedded files begin with.
+pub(super) const FOLDER: &str = "builtin/";
+
 /// The embedded rule files, in order of their names.
 pub fn sources() -> Vec<Source> {
-    FILES.iter().map(|(name, text)| Source { name: format!("builtin/{name}"), text: (*text).to_owned() }).collect()
+    FILES.iter().map(|(name, text)| Source { name: format!("{FOLDER}{name}"), text: (*text).to_owned() }).collect()
 }
 
 #[cfg(test)]

@@ -12,13 +12,14 @@ use super::hold::Status;
 use super::overlay::{Fresh, Overlay};
 use super::presence::any_present;
 use super::restore::{FIRED_METRIC, KEEP_METRIC, NO_DATA_METRIC};
-use super::rule::{Alerting, Reads, Rule, RuleSet};
-use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, TimestampMs, Value};
+use super::rule::{Alerting, Reads, Rule, RuleSet, reads_of};
+use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, TimestampMs, Value};
+use crate::promql::{BinaryOp, Expr, ExprKind};
 use crate::storage::{Point, Select};
 
 /// Failed evaluations by rule, since the start.
 pub const FAILURES_METRIC: &str = "rivetwatch_rule_evaluation_failures_total";
-/// One for each rule that reads nothing but series that are not there.
+/// One for each rule that can give nothing, because series that it needs are not there.
 pub const BLIND_METRIC: &str = "rivetwatch_rule_blind";
 
 /// What the last evaluation of a rule cost, of those that cost more than [`COST_SHOWN`].
@@ -63,7 +64,8 @@ impl Rules {
             if (self.ticks + i as u64).is_multiple_of(BLIND_CHECK_TICKS) && self.states[i].evaluated_at.is_some() {
                 let t = at.plus_ms(-self.offset(rule));
                 let overlay = Overlay::new(storage, fresh);
-                self.states[i].blind = is_blind(rule, &self.own.constant, &overlay, t, self.settings.lookback_ms);
+                let look = Look { own: &self.own, storage: &overlay, t, lookback_ms: self.settings.lookback_ms };
+                self.states[i].blind = look.is_blind(rule, set.group_of(rule).is_builtin());
             }
             blind_count += usize::from(self.states[i].blind);
         }
@@ -89,6 +91,8 @@ pub(super) struct OwnSeries {
     series: Vec<SeriesOfName>,
     /// Names of the series that rules record without reading any.
     constant: HashSet<String>,
+    /// Names of the series that rules record.
+    recorded: HashSet<String>,
 }
 
 /// The series about the rules that share group, name and severity, as thresholds do; their counts are added.
@@ -104,7 +108,11 @@ impl OwnSeries {
         let mut by_labels: BTreeMap<Labels, Vec<usize>> = BTreeMap::new();
         for (i, rule) in set.rules.iter().enumerate() {
             let mut labels = LabelsBuilder::default();
-            labels.set("rule", &rule.name).set("group", &set.group_of(rule).name);
+            let group = set.group_of(rule);
+            labels.set("rule", &rule.name).set("group", &group.name);
+            if group.is_builtin() {
+                labels.set("builtin", "true");
+            }
             if let Some((_, severity)) = rule.fixed_labels().into_iter().find(|(n, _)| *n == "severity") {
                 labels.set("rule_severity", severity);
             }
@@ -116,22 +124,63 @@ impl OwnSeries {
             blind: labels.with(METRIC_NAME, BLIND_METRIC),
             cost: labels.with(METRIC_NAME, COST_METRIC),
         });
-        let constant = set.rules.iter().filter(|r| r.selectors.is_empty() && r.alerting().is_none());
-        Self { series: series.collect(), constant: constant.map(|r| r.name.clone()).collect() }
+        let recording = || set.rules.iter().filter(|r| r.alerting().is_none());
+        let constant = recording().filter(|r| r.selectors.is_empty()).map(|r| r.name.clone()).collect();
+        Self { series: series.collect(), constant, recorded: recording().map(|r| r.name.clone()).collect() }
     }
 }
 
-/// Whether a rule reads series, and none of them is there. Thresholds and other constants do not count.
-fn is_blind(rule: &Rule, constant: &HashSet<String>, storage: &dyn Select, t: TimestampMs, lookback_ms: i64) -> bool {
-    let is_constant = |reads: &Reads| {
-        reads.matchers.iter().any(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal && constant.contains(&m.value))
-    };
-    let mut reads = rule.selectors.iter().filter(|s| !is_constant(s)).peekable();
-    // A rule that asks for absence fires on what this would report.
-    !rule.waits_for_sources
-        && reads.peek().is_some()
-        && reads.all(|s| {
-            let present = any_present(storage, &s.matchers, t.plus_ms(-s.offset_ms), lookback_ms);
-            matches!(present, Ok(false))
-        })
+/// Looks for the series that a rule reads.
+struct Look<'a> {
+    own: &'a OwnSeries,
+    storage: &'a dyn Select,
+    t: TimestampMs,
+    lookback_ms: i64,
+}
+
+impl Look<'_> {
+    /// Whether none of the series that a rule reads is there, or a metric that it needs is not.
+    ///
+    /// Thresholds and other constants do not count. Shipped rules name families of many releases and only ask for the first.
+    fn is_blind(&self, rule: &Rule, is_builtin: bool) -> bool {
+        // A rule that asks for absence fires on what this would report.
+        !rule.waits_for_sources && (self.has_nothing(rule) || (!is_builtin && self.lacks(&rule.expr)))
+    }
+
+    fn has_nothing(&self, rule: &Rule) -> bool {
+        let is_constant = |reads: &Reads| metric_of(reads).is_some_and(|name| self.own.constant.contains(name));
+        let mut reads = rule.selectors.iter().filter(|s| !is_constant(s)).peekable();
+        reads.peek().is_some() && reads.all(|s| !self.is_there(&s.matchers, s.offset_ms))
+    }
+
+    /// Whether an expression gives nothing because of a metric without any series.
+    ///
+    /// That one with certain labels has none is how many rules are meant: no 500 was answered yet. What a rule records is
+    /// there when that rule finds it, and whether that one is blind is its own affair.
+    fn lacks(&self, expr: &Expr) -> bool {
+        match &expr.kind {
+            ExprKind::Vector(_) | ExprKind::Matrix(_) => reads_of(expr).iter().any(|reads| {
+                let Some(name) = metric_of(reads) else { return false };
+                let is_of_rules = matches!(name, "ALERTS" | "ALERTS_FOR_STATE") || self.own.recorded.contains(name);
+                !is_of_rules && !self.is_there(&[Matcher::equal(METRIC_NAME, name)], reads.offset_ms)
+            }),
+            ExprKind::Binary(binary) => match binary.op {
+                BinaryOp::Or => self.lacks(&binary.lhs) && self.lacks(&binary.rhs),
+                BinaryOp::Unless => self.lacks(&binary.lhs),
+                _ => self.lacks(&binary.lhs) || self.lacks(&binary.rhs),
+            },
+            _ => expr.children().any(|child| self.lacks(child)),
+        }
+    }
+
+    fn is_there(&self, matchers: &[Matcher], offset_ms: i64) -> bool {
+        // A store that cannot be read says nothing about rules.
+        any_present(self.storage, matchers, self.t.plus_ms(-offset_ms), self.lookback_ms).unwrap_or(true)
+    }
+}
+
+/// The metric that a selector names.
+fn metric_of(reads: &Reads) -> Option<&str> {
+    let name = reads.matchers.iter().find(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal)?;
+    Some(&name.value)
 }

@@ -36,6 +36,13 @@ pub struct Group {
     pub rules: std::ops::Range<usize>,
 }
 
+impl Group {
+    /// Whether it is one of those that ship with the agent.
+    pub fn is_builtin(&self) -> bool {
+        self.file.starts_with(super::builtin::FOLDER)
+    }
+}
+
 /// One rule.
 #[derive(Debug)]
 pub struct Rule {

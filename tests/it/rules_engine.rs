@@ -189,6 +189,13 @@ fn failing_and_blind_rules_say_so_in_series_of_their_own() {
   - {alert: Never, expr: never > 1}
   - {alert: Absent, expr: absent(never)}
   - {record: broken, expr: a + on (job) b}
+  - {alert: HalfNever, expr: a > 5 and on () typo == 1}
+  - {alert: NeverDivided, expr: sum(a) / sum(typo) > 0.5}
+  - {alert: NoneOfThese, expr: 'a{c=\"500\"} / on (job) a > 0.5'}
+  - {alert: EitherOr, expr: typo > 1 or a > 5}
+  - {alert: Unless, expr: a > 5 unless on () typo}
+  - {alert: OfARule, expr: a > 5 and on () filtered}
+  - {record: filtered, expr: a > 5}
 ",
     );
     for at in (0..=600_000).step_by(15_000) {
@@ -205,13 +212,32 @@ fn failing_and_blind_rules_say_so_in_series_of_their_own() {
     }
     let blind = ["Vanished", "Never", "Absent", "limit", "broken"].map(|rule| world.own(BLIND_METRIC, rule));
     assert_eq!(blind, [Some(1.0), Some(1.0), Some(0.0), Some(0.0), Some(0.0)]);
+    let blind = ["HalfNever", "NeverDivided"].map(|rule| world.own(BLIND_METRIC, rule));
+    assert_eq!(blind, [Some(1.0); 2], "one side that never existed is enough");
+    let names = ["NoneOfThese", "EitherOr", "Unless", "OfARule", "filtered"];
+    assert_eq!(names.map(|rule| world.own(BLIND_METRIC, rule)), [Some(0.0); 5], "what may be absent");
     assert_eq!(world.own(FAILURES_METRIC, "broken"), Some(41.0));
     assert_eq!(world.own(FAILURES_METRIC, "Never"), Some(0.0));
     let rows = world.rules.stats().rows();
     let value = |name: &str| rows.iter().find(|r| r.name == name).map(|r| r.value);
     assert_eq!(value("rivetwatch_rules_failures_total"), Some(41.0));
     assert_eq!(value("rivetwatch_rules_ticks_total"), Some(41.0));
-    assert_eq!(value("rivetwatch_rules_blind"), Some(2.0));
+    assert_eq!(value("rivetwatch_rules_blind"), Some(4.0));
+}
+
+#[test]
+fn an_arrival_begins_no_alert_beyond_the_limit_that_the_tick_ends_them_all_for() {
+    let mut world = World::new("groups: [{name: g, limit: 1, rules: [{alert: Many, expr: x > 1}]}]");
+    world.tick(0);
+    for series in ["x{i=\"1\"}", "x{i=\"2\"}"] {
+        world.put(series, 7_000, 5.0);
+    }
+    let input = Input { storage: &world.store, sources_ready: true, stopwatch: None };
+    let arrived = world.rules.arrival(TimestampMs(7_100), &input);
+    assert!(arrived.is_none_or(|out| out.alerts.is_empty()));
+    let ticked = world.tick(15_000);
+    assert!(ticked.alerts.is_empty());
+    assert_eq!(ticked.failures.len(), 1);
 }
 
 #[test]
