@@ -151,13 +151,15 @@ impl Judge {
             }
         };
         if let Some(output) = &output {
-            self.log_failures(&output.failures);
+            self.log_failures(&output.failures, kind == "tick");
         }
         output
     }
 
     /// Says once that a rule began to fail, and once that none does any more; the counts say the rest.
-    fn log_failures(&self, failures: &[Failure]) {
+    ///
+    /// Only a tick evaluates every rule, so that only it can tell that one is well again.
+    fn log_failures(&self, failures: &[Failure], is_tick: bool) {
         let now: HashSet<Failure> = failures.iter().cloned().collect();
         let mut before = self.failing.lock();
         for failure in now.difference(&before) {
@@ -168,6 +170,9 @@ impl Judge {
                 error = failure.message,
                 "a rule fails"
             );
+        }
+        if !is_tick {
+            return before.extend(now);
         }
         if now.is_empty() && !before.is_empty() {
             info!("no rule fails any more");
