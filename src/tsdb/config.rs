@@ -16,7 +16,8 @@ pub struct Config {
     /// How long the series with `long_names` are kept, where that is longer than `retention`. Default 8d, 10m to 90d.
     pub long_retention: HumanDuration,
     /// The names, as an anchored regular expression, of the few series that are kept for `long_retention`: what
-    /// burn rates and daily peaks are read from. Default `rivet:(slo|capacity):.+`; empty for none.
+    /// burn rates and daily peaks are read from. Default `rivet:(slo|capacity):.+`. Those of alerts, which a
+    /// restart is taken up from, are among them in any case.
     pub long_names: String,
     /// Batches that may wait for the writer before more are refused as retryable. Default 256, 1 to 65536.
     pub queue_batches: usize,

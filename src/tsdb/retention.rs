@@ -7,6 +7,9 @@
 use super::config::Settings;
 use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, TimestampMs};
 
+/// What a restart reads of the alerts from before it, however long it was away.
+const NAMES_OF_ALERTS: &str = "ALERTS|ALERTS_FOR_STATE|rivetwatch_alert_.+";
+
 /// The two classes of series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Keep {
@@ -22,18 +25,20 @@ pub(super) enum Keep {
 pub(super) struct Retention {
     short_ms: i64,
     long_ms: i64,
-    /// Passes the names of the long class; `None` when there are none.
+    /// Passes the names of the long class.
     long_names: Option<Matcher>,
 }
 
 impl Retention {
     /// As the settings have it; names that do not compile, which validation refuses, are kept short.
     pub fn new(settings: &Settings) -> Self {
-        let names = Some(&settings.long_names).filter(|names| !names.is_empty());
+        let matcher = |names: &str| Matcher::new(METRIC_NAME, MatchOp::Matches, names).ok();
+        let all = Some(&settings.long_names).filter(|names| !names.is_empty());
+        let all = all.map(|names| format!("{NAMES_OF_ALERTS}|(?:{names})"));
         Self {
             short_ms: settings.retention_ms,
             long_ms: settings.long_retention_ms.max(settings.retention_ms),
-            long_names: names.and_then(|names| Matcher::new(METRIC_NAME, MatchOp::Matches, names.as_str()).ok()),
+            long_names: all.and_then(|names| matcher(&names)).or_else(|| matcher(NAMES_OF_ALERTS)),
         }
     }
 
@@ -89,7 +94,13 @@ mod tests {
     }
 
     #[test]
-    fn without_names_nothing_is_kept_long() {
+    fn without_names_the_alerts_alone_are_kept_long() {
+        for retention in [retention(""), retention("peak")] {
+            let class = |name: &str| retention.keep(&Labels::from_pairs([(METRIC_NAME, name)]));
+            assert_eq!(class("up"), Keep::Short);
+            let alerts = ["ALERTS", "ALERTS_FOR_STATE", "rivetwatch_alert_fired_timestamp_seconds"];
+            assert_eq!(alerts.map(class), [Keep::Long; 3]);
+        }
         assert_eq!(retention("").keep(&Labels::empty()), Keep::Short);
     }
 }
