@@ -17,6 +17,7 @@ use super::origin::Origin;
 use super::own_series::OwnSeries;
 use super::reload::{Reload, ReloadStats};
 use super::routes::notify_settings;
+use super::sources;
 use super::tasks::Stage;
 use super::views;
 use crate::api::{self, Health};
@@ -31,8 +32,6 @@ use crate::tsdb::Tsdb;
 const ALERTS_QUEUE: usize = 64;
 /// How often headroom is written as series.
 const CAPACITY_MS: i64 = 60_000;
-/// 25.7 engines export every 30 s, the slowest source there is by default.
-const SLOWEST_SOURCE_MS: i64 = 30_000;
 
 /// What judging works with.
 pub struct Settings<'a> {
@@ -100,7 +99,11 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
 
     let stats = Arc::new(JudgeStats::default());
     bridge.add(stats.clone());
-    let slowest = config.receive.scrape.interval.as_ms().max(SLOWEST_SOURCE_MS);
+    let patience_ms = sources::patience_ms(&*store, clock.now(), config.receive.scrape.interval.as_ms())
+        .unwrap_or_else(|error| {
+            warn!(%error, "how often sources send could not be read; absence rules wait for the longest");
+            sources::WAIT_MS_MAX
+        });
     let judge = Judge {
         clock: clock.clone(),
         rules: rules.clone(),
@@ -113,7 +116,7 @@ pub fn start(settings: Settings<'_>) -> Result<Judging, StartError> {
         health,
         stats,
         interval_ms,
-        sources_ready_at: clock.now().plus_ms(2 * slowest),
+        sources_ready_at: clock.now().plus_ms(patience_ms),
         failing: Mutex::default(),
     };
     let stop = judging.stop();

@@ -22,6 +22,7 @@ mod pod_metrics;
 mod rehearse;
 mod reload;
 mod routes;
+mod sources;
 mod tasks;
 mod views;
 
