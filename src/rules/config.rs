@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::builtin;
 use super::load::{LoadError, Override, Source, Tuning, load};
 use super::problem::RuleProblem;
-use super::rule::RuleSet;
-use crate::model::{HumanDuration, Labels, Problem};
+use super::rule::{Group, RuleSet};
+use crate::model::{HumanDuration, Labels, Problem, format_duration_ms};
 
 /// Values by signal and severity that replace those in `alerts/00-thresholds.yaml`.
 pub type Thresholds = BTreeMap<String, BTreeMap<String, f64>>;
@@ -202,8 +202,12 @@ impl Config {
     /// A file that cannot be read, and every mistake in the rules.
     pub fn load(&self, base: &Path, thresholds: &Thresholds) -> Result<RuleSet, LoadError> {
         let (sources, mut problems) = self.sources(base);
-        let result = load(&sources, &self.tuning(thresholds));
+        let mut result = load(&sources, &self.tuning(thresholds));
         if problems.is_empty() {
+            if let Ok(set) = &mut result {
+                let uneven = self.uneven_groups(set);
+                set.warnings.extend(uneven);
+            }
             return result;
         }
         if let Err(e) = result {
@@ -237,6 +241,23 @@ impl Config {
             }
         }
         (sources, problems)
+    }
+
+    /// Groups whose own interval no number of ticks makes.
+    fn uneven_groups(&self, set: &RuleSet) -> Vec<RuleProblem> {
+        let tick = self.interval;
+        let warn = |group: &Group| {
+            let own = group.interval_ms.filter(|ms| ms % tick.as_ms() != 0)?;
+            let what = match own < tick.as_ms() {
+                true => format!("it is evaluated every {tick}, as `rules.interval` has it"),
+                false => {
+                    format!("it is evaluated at the first tick of each, and ticks come every {tick} (`rules.interval`)")
+                }
+            };
+            let message = format!("the interval of {} cannot be kept: {what}", format_duration_ms(own));
+            Some(RuleProblem::in_file(&group.file, None, message).group(&group.name).warning())
+        };
+        set.groups.iter().filter(|group| !group.is_builtin()).filter_map(warn).collect()
     }
 
     fn tuning(&self, thresholds: &Thresholds) -> Tuning {
@@ -340,6 +361,20 @@ mod tests {
         assert_eq!(config.watched_files(dir.path()).len(), 2);
         let missing = Config { builtin: false, files: vec!["nope.yaml".into()], ..Config::default() };
         assert!(missing.load(dir.path(), &Thresholds::new()).unwrap_err().to_string().contains("nope.yaml"));
+    }
+
+    #[test]
+    fn intervals_that_no_number_of_ticks_makes_are_warned_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let group = |interval: &str| format!("- {{name: g{interval}, interval: {interval}, rules: []}}\n");
+        let text = format!("groups:\n{}", ["5s", "20s", "15s", "1m"].map(group).concat());
+        std::fs::write(dir.path().join("own.yaml"), text).unwrap();
+        let config = Config { files: vec!["own.yaml".into()], ..Config::default() };
+        let set = config.load(dir.path(), &Thresholds::new()).unwrap();
+        let warnings: Vec<String> = set.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].contains("g5s") && warnings[0].contains("evaluated every 15s"), "{}", warnings[0]);
+        assert!(warnings[1].contains("g20s") && warnings[1].contains("first tick"), "{}", warnings[1]);
     }
 
     #[test]
