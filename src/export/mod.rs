@@ -7,6 +7,7 @@
 pub mod autoscaler;
 pub mod covered;
 pub mod dashboards;
+pub mod document;
 pub mod grafana;
 pub mod loader;
 pub mod relabel;

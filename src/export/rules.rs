@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::loader::{self, Loader};
-use super::yaml;
+use super::{document, yaml};
 
 /// A rule file: its name (`10-signals.yaml`) and text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,9 +194,13 @@ pub fn prometheus_rule(
     Ok(yaml::print_all(&objects?))
 }
 
+/// A file without a word in it is one without groups, as for Prometheus.
 fn read(file: &RuleFile) -> Result<Value, RulesError> {
-    let document: Value = serde_saphyr::from_str(&file.text)
-        .map_err(|source| RulesError::Parse { file: file.name.clone(), source: Box::new(source) })?;
+    let document =
+        document::read(&file.text).map_err(|source| RulesError::Parse { file: file.name.clone(), source })?;
+    if document.is_null() {
+        return Ok(json!({ "groups": [] }));
+    }
     if !document["groups"].is_array() {
         return Err(RulesError::NoGroups { file: file.name.clone() });
     }
@@ -375,6 +379,24 @@ groups:
     }
 
     #[test]
+    fn unquoted_texts_come_out_as_they_stand() {
+        let file = RuleFile {
+            name: "own.yaml".into(),
+            text:
+                "groups: [{name: a, rules: [{alert: A, expr: up, labels: {b: 1.10, c: 007, d: true, e: 1e3, i: null}, \
+                   annotations: {version: 2.30}}]}]"
+                    .into(),
+        };
+        let changes = Changes { labels: [("team".to_owned(), "infra".to_owned())].into(), ..Changes::default() };
+        let text = &prometheus(std::slice::from_ref(&file), &changes).unwrap()[0].text;
+        for line in ["b: \"1.10\"", "c: \"007\"", "d: \"true\"", "e: \"1e3\"", "i: \"\"", "version: \"2.30\""] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        let object = prometheus_rule(&[file], &Changes::default(), &PrometheusRuleSettings::default()).unwrap();
+        assert!(object.contains("d: \"true\""), "the operator takes texts alone\n{object}");
+    }
+
+    #[test]
     fn a_change_of_nothing_is_named() {
         let changes = [
             (Changes { disable: ["Nope".to_owned()].into(), ..Changes::default() }, "disabled rule `Nope`"),
@@ -461,7 +483,7 @@ groups:
 
     #[test]
     fn files_that_are_no_rule_files_are_named() {
-        for text in ["- a", "groups: {}", "groups: [", ""] {
+        for text in ["- a", "groups: {}", "groups: [", "rules: []"] {
             let file = RuleFile { name: "bad.yaml".into(), text: text.into() };
             let error = prometheus_rule(&[file], &Changes::default(), &PrometheusRuleSettings::default()).unwrap_err();
             assert!(error.to_string().contains("`bad.yaml`"), "{error}");
