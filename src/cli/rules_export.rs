@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::export::covered::Covering;
 use crate::export::grafana::{GrafanaSettings, grafana};
 use crate::export::loader::{Loader, Version};
+use crate::export::merge::merged;
 use crate::export::relabel;
 use crate::export::rules::{self as export, Changes, Links, Override, PrometheusRuleSettings, RuleFile};
 use crate::model::HumanDuration;
@@ -154,7 +155,16 @@ fn tell_what_is_left_out(files: &[RuleFile], changes: &Changes) -> Result<(), Cl
 
 fn write(files: &[RuleFile], dir: Option<&Path>) -> Result<ExitCode, CliError> {
     let Some(dir) = dir else {
-        let text = if let [only] = files { only.text.clone() } else { export::merged(files) };
+        let text = match files {
+            [only] => only.text.clone(),
+            several => {
+                let merged = merged(several).map_err(|e| CliError::failed(&e))?;
+                for (name, new) in &merged.renamed {
+                    eprintln!("note: a second group `{name}` is named `{new}`, since one file holds a name once");
+                }
+                merged.text
+            }
+        };
         // A reader that goes away early, such as `head`, is no failure.
         drop(std::io::stdout().lock().write_all(text.as_bytes()));
         return Ok(ExitCode::SUCCESS);

@@ -10,6 +10,7 @@ pub mod dashboards;
 pub mod document;
 pub mod grafana;
 pub mod loader;
+pub mod merge;
 pub mod relabel;
 pub mod rules;
 pub mod yaml;

@@ -146,21 +146,6 @@ pub fn left_out(files: &[RuleFile], changes: &Changes) -> Result<BTreeMap<&'stat
     Ok(counts)
 }
 
-/// All files as one, for a reader that takes one: the groups of each after those of the one before, comments too.
-pub fn merged(files: &[RuleFile]) -> String {
-    let mut out = String::new();
-    for (i, file) in files.iter().enumerate() {
-        // Our own files begin their groups in a line of its own; so do those that `yaml::print` writes.
-        let text = if i == 0 { file.text.clone() } else { file.text.replacen("\ngroups:\n", "\n", 1) };
-        let text = if i == 0 { text } else { text.strip_prefix("groups:\n").map_or(text.clone(), str::to_owned) };
-        out.push_str(text.trim_end());
-        out.push_str("\n\n");
-    }
-    out.truncate(out.trim_end().len());
-    out.push('\n');
-    out
-}
-
 /// The files as `PrometheusRule` objects, one a file, in one YAML stream.
 ///
 /// # Errors
@@ -170,8 +155,11 @@ pub fn prometheus_rule(
     changes: &Changes,
     settings: &PrometheusRuleSettings,
 ) -> Result<String, RulesError> {
-    let object = |file: &RuleFile| -> Result<Value, RulesError> {
+    let object = |file: &RuleFile| -> Result<Option<Value>, RulesError> {
         let groups = read(file)?["groups"].take();
+        if groups.as_array().is_some_and(Vec::is_empty) {
+            return Ok(None);
+        }
         let stem = file.name.rsplit('/').next().unwrap_or_default();
         let stem = stem.strip_suffix(".yaml").or_else(|| stem.strip_suffix(".yml")).unwrap_or(stem);
         let mut metadata = Map::new();
@@ -183,19 +171,20 @@ pub fn prometheus_rule(
         labels.insert("app.kubernetes.io/name".into(), "rivetwatch".into());
         labels.extend(settings.labels.iter().map(|(name, value)| (name.clone(), value.clone().into())));
         metadata.insert("labels".into(), labels.into());
-        Ok(json!({
+        Ok(Some(json!({
             "apiVersion": "monitoring.coreos.com/v1",
             "kind": "PrometheusRule",
             "metadata": metadata,
             "spec": { "groups": groups },
-        }))
+        })))
     };
-    let objects: Result<Vec<Value>, RulesError> = prometheus(files, changes)?.iter().map(object).collect();
+    let objects: Result<Vec<Value>, RulesError> =
+        prometheus(files, changes)?.iter().filter_map(|file| object(file).transpose()).collect();
     Ok(yaml::print_all(&objects?))
 }
 
 /// A file without a word in it is one without groups, as for Prometheus.
-fn read(file: &RuleFile) -> Result<Value, RulesError> {
+pub(super) fn read(file: &RuleFile) -> Result<Value, RulesError> {
     let document =
         document::read(&file.text).map_err(|source| RulesError::Parse { file: file.name.clone(), source })?;
     if document.is_null() {
@@ -453,16 +442,6 @@ groups:
         let changes = Changes { oldest: Some(Loader::Prometheus("2.41".parse().unwrap())), ..Changes::default() };
         assert_eq!(left_out(std::slice::from_ref(&file), &changes).unwrap(), [("keep_firing_for", 1)].into());
         assert!(!prometheus(&[file], &changes).unwrap()[0].text.contains("keep_firing_for"));
-    }
-
-    #[test]
-    fn merged_files_are_one_rule_file() {
-        let other = RuleFile { name: "b.yaml".into(), text: "groups:\n  - name: b\n    rules: []\n".into() };
-        let text = merged(&[files(), vec![other]].concat());
-        let document: Value = serde_saphyr::from_str(&text).unwrap();
-        let names: Vec<_> = document["groups"].as_array().unwrap().iter().map(|g| g["name"].clone()).collect();
-        assert_eq!(names, ["thresholds", "alerts", "b"]);
-        assert!(text.starts_with("# kept"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rivetwatch::export::covered::Covering;
 use rivetwatch::export::grafana::{GrafanaSettings, grafana};
 use rivetwatch::export::loader::Loader;
+use rivetwatch::export::merge::merged;
 use rivetwatch::export::relabel::{self, Reader};
 use rivetwatch::export::rules::{self, Changes, PrometheusRuleSettings, RuleFile};
 use serde_json::Value;
@@ -70,8 +71,11 @@ fn alerts_in(files: &[RuleFile]) -> usize {
 #[test]
 fn shipped_rules_merge_into_one_file_of_all_their_groups() {
     let files = shipped();
-    let document: Value = serde_saphyr::from_str(&rules::merged(&files)).unwrap();
+    let merged = merged(&files).unwrap();
+    assert_eq!(merged.renamed, []);
+    let document: Value = serde_saphyr::from_str(&merged.text).unwrap();
     let groups = |text: &str| serde_saphyr::from_str::<Value>(text).unwrap()["groups"].as_array().unwrap().clone();
+    assert!(files.iter().all(|file| merged.text.contains(file.text.lines().next().unwrap())), "comments are kept");
     let each: Vec<Value> = files.iter().flat_map(|file| groups(&file.text)).collect();
     assert_eq!(document["groups"].as_array().unwrap(), &each);
 }
