@@ -125,7 +125,9 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         Format::Grafana => {
             let settings =
                 GrafanaSettings { datasource: args.datasource, folder: args.folder, ..GrafanaSettings::default() };
-            one("rivetwatch-grafana.yaml", grafana(&shipped, &changes, &settings).map_err(failed)?)
+            let provisioning = grafana(&shipped, &changes, &settings).map_err(failed)?;
+            provisioning.notes.iter().for_each(|note| eprintln!("note: {note}"));
+            one("rivetwatch-grafana.yaml", provisioning.text)
         }
         Format::Prometheusrule => {
             tell_what_is_left_out(&shipped, &changes)?;
@@ -148,7 +150,12 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
 fn tell_what_is_left_out(files: &[RuleFile], changes: &Changes) -> Result<(), CliError> {
     let Some(oldest) = changes.oldest else { return Ok(()) };
     for (field, n) in export::left_out(files, changes).map_err(|e| CliError::failed(&e))? {
-        eprintln!("note: `{field}`, which {oldest} does not know, is left out {n} times");
+        match field {
+            "labels" => {
+                eprintln!("note: `labels` of {n} groups, which {oldest} does not know, are given to their rules")
+            }
+            _ => eprintln!("note: `{field}`, which {oldest} does not know, is left out {n} times"),
+        }
     }
     Ok(())
 }

@@ -102,8 +102,9 @@ fn older_loaders_and_covered_alerts_take_away_just_that() {
 #[test]
 fn grafana_gets_every_alert_with_an_id_and_a_panel() {
     let files = shipped();
-    let text = grafana(&files, &Changes::default(), &GrafanaSettings::default()).unwrap();
-    let document: Value = serde_saphyr::from_str(&text).unwrap();
+    let out = grafana(&files, &Changes::default(), &GrafanaSettings::default()).unwrap();
+    assert_eq!(out.notes, [""; 0], "what ships fits Grafana");
+    let document: Value = serde_saphyr::from_str(&out.text).unwrap();
     assert_eq!(document["apiVersion"], 1);
     let mut uids = std::collections::BTreeSet::new();
     let (mut rules, mut panels) = (0, 0);
