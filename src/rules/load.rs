@@ -160,6 +160,10 @@ impl Loader<'_> {
             let message = format!("field `{}` is not known; a rule file holds `groups`", key.value);
             self.problems.push(RuleProblem::in_file(&source.name, line_of(key), message));
         }
+        if file.unread_at.is_some() {
+            let message = "a rule file is one YAML document, as for Prometheus: from here on nothing is read";
+            self.problems.push(RuleProblem::in_file(&source.name, file.unread_at, message).warning());
+        }
         let mut names = HashSet::new();
         for group in &file.groups {
             let name = group.value.name.as_ref().map_or("", |n| n.value.as_str());
