@@ -254,10 +254,10 @@ mod tests {
     fn a_reader_before_its_recorder_is_late_and_no_ring() {
         let (names, warnings) = order(
             "groups:
-- {name: g, rules: [{record: a, expr: b + d}, {record: q, expr: up}, {record: b, expr: sum(up)}, {record: d, expr: up}]}
+- {name: g, rules: [{record: a, expr: b + d}, {record: q, expr: up}, {record: b, expr: sum(up)}, {record: d, expr: up}, {record: d, expr: up, labels: {l: m}}]}
 ",
         );
-        assert_eq!(names, ["a", "q", "b", "d"]);
+        assert_eq!(names, ["a", "q", "b", "d", "d"]);
         let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
         assert!(warning.contains("rule `a`: reads `b`, `d`, which come after it in its group"), "{warning}");
         assert!(!warning.contains("ring"), "{warning}");

@@ -107,7 +107,9 @@ pub fn load(sources: &[Source], tuning: &Tuning) -> Result<RuleSet, LoadError> {
 /// Says of a rule that it is evaluated before what it reads.
 fn out_of_order(set: &RuleSet, broken: &Broken) -> RuleProblem {
     let named = |rules: &[usize], between: &str| {
-        let names: Vec<String> = rules.iter().map(|i| format!("`{}`", set.rules[*i].name)).collect();
+        let mut names: Vec<String> = rules.iter().map(|i| format!("`{}`", set.rules[*i].name)).collect();
+        // Several rules may record one name, each with labels of its own.
+        names.dedup();
         names.join(between)
     };
     let (reader, message) = match broken {
@@ -118,12 +120,12 @@ fn out_of_order(set: &RuleSet, broken: &Broken) -> RuleProblem {
         }
         Broken::Late { reader, reads } => {
             let is_in_group = reads.iter().all(|j| set.rules[*j].group == set.rules[*reader].group);
-            let (why, what) = match (is_in_group, reads.len()) {
-                (true, 1) => ("which comes after it in its group", "; move it behind"),
-                (true, _) => ("which come after it in its group", "; move it behind"),
+            let names = named(reads, ", ");
+            let (why, what) = match (is_in_group, names.contains(", ")) {
+                (true, false) => ("which comes after it in its group", "; move it behind"),
+                (true, true) => ("which come after it in its group", "; move it behind"),
                 (false, _) => ("which could not be put before it", ""),
             };
-            let names = named(reads, ", ");
             (*reader, format!("reads {names}, {why}: it sees what was recorded an interval before{what}"))
         }
     };
