@@ -63,9 +63,15 @@ fn check(path: Option<PathBuf>) -> Result<ExitCode, CliError> {
     let set =
         config.rules.load(origin.base(), &config.thresholds).map_err(|e| CliError::Usage(crate::model::chain(&e)))?;
     let routes = crate::app::notify_settings(&config).map_err(CliError::Usage)?;
-    println!("The configuration is valid: {} rules, {} receivers.", set.rules.len(), config.notify.receivers.len());
-    for warning in config.notify.warnings("notify") {
-        eprintln!("warning: {warning}");
+    // As it is delivered: an Alertmanager's file stands in for what is not written here.
+    let notify = config.notify.with_file().map_err(|e| CliError::Usage(crate::model::chain(&e)))?;
+    println!("The configuration is valid: {} rules, {} receivers.", set.rules.len(), notify.receivers.len());
+    let (file, at) = match &config.notify.config_file {
+        Some(file) => (format!("{}: ", file.display()), ""),
+        None => (String::new(), "notify"),
+    };
+    for warning in notify.warnings(at) {
+        eprintln!("warning: {file}{warning}");
     }
     for warning in set.warnings.iter().map(ToString::to_string).chain(routes.unreadable_files()) {
         eprintln!("warning: {warning}");

@@ -84,6 +84,9 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         Action::Test { files, output, closed_windows } => {
             let window_edges = if closed_windows { WindowEdges::Closed } else { WindowEdges::HalfOpen };
             let report = RulesTest { files, options: TestOptions { window_edges, ..TestOptions::default() } }.run();
+            for warning in report.files.iter().flat_map(|file| &file.warnings) {
+                eprintln!("  WARNING: {warning}");
+            }
             output.print(&report, |report| print!("{report}"))?;
             Ok(exit(report.is_success()))
         }

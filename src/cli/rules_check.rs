@@ -3,13 +3,15 @@
 //! In: files, or the rules of the configuration.   Out: findings with their places, as text or JSON.
 //! Exit: 0 nothing found, 1 something found.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::rules::{
-    Config, Level, LoadError, Names, RuleProblem, RuleSet, Source, Thresholds, Tuning, check, expand, load,
+    Config, Level, LoadError, Names, Reading, Rule, RuleProblem, RuleSet, Source, Thresholds, Tuning, builtin_sources,
+    check, expand, load,
 };
 
 /// What the command is given.
@@ -40,12 +42,25 @@ impl RulesCheck<'_> {
     pub fn run(&self) -> CheckReport {
         match self.load() {
             Ok(set) => {
-                let mut findings = if self.syntax_only { set.warnings.clone() } else { check(&set, self.names) };
+                let mut findings = if self.syntax_only { set.warnings.clone() } else { self.check(&set) };
                 findings.sort_by(|a, b| (a.level, &a.file, a.line).cmp(&(b.level, &b.file, b.line)));
                 CheckReport { rules: set.rules.len(), alerts: set.alerting_count(), findings }
             }
             Err(e) => CheckReport { rules: 0, alerts: 0, findings: e.problems },
         }
+    }
+
+    /// Files of one's own stand beside the shipped ones, so what those record is there to be read.
+    fn check(&self, set: &RuleSet) -> Vec<RuleProblem> {
+        let Some(names) = self.names.filter(|_| !self.files.is_empty()) else { return check(set, self.names) };
+        let shipped = load(&builtin_sources(), &Tuning::default()).unwrap_or_default();
+        let recorded: HashSet<&str> =
+            shipped.rules.iter().filter(|r| r.alerting().is_none()).map(|r| r.name.as_str()).collect();
+        let with_shipped = |rule: &Rule, name: &str| match recorded.contains(name) {
+            true => Reading::Fine,
+            false => names(rule, name),
+        };
+        check(set, Some(&with_shipped))
     }
 
     fn load(&self) -> Result<RuleSet, LoadError> {
@@ -99,5 +114,23 @@ impl fmt::Display for CheckReport {
             (0, 0) => writeln!(f, "{} rules, {} of them alerts: nothing found", self.rules, self.alerts),
             (errors, warnings) => writeln!(f, "{errors} errors, {warnings} warnings"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_ones_own_may_read_what_the_shipped_ones_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("own.yaml");
+        let text =
+            "groups: [{name: a, rules: [{record: 'a:b:c', expr: 'rivet:cpu_usage:cores > rivet:no_such:cores'}]}]";
+        std::fs::write(&path, text).unwrap();
+        let names = |_: &Rule, name: &str| Reading::Missing(format!("`{name}` is unknown"));
+        let report = RulesCheck { files: vec![path], names: Some(&names), ..RulesCheck::default() }.run();
+        let [found] = report.findings.as_slice() else { panic!("{report}") };
+        assert!(found.message.starts_with("`rivet:no_such:cores` is unknown"), "{found}");
     }
 }

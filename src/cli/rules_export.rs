@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::export::covered::Covering;
 use crate::export::grafana::{GrafanaSettings, grafana};
 use crate::export::loader::{Loader, Version};
+use crate::export::merge::merged;
 use crate::export::relabel;
 use crate::export::rules::{self as export, Changes, Links, Override, PrometheusRuleSettings, RuleFile};
 use crate::model::HumanDuration;
@@ -124,7 +125,9 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         Format::Grafana => {
             let settings =
                 GrafanaSettings { datasource: args.datasource, folder: args.folder, ..GrafanaSettings::default() };
-            one("rivetwatch-grafana.yaml", grafana(&shipped, &changes, &settings).map_err(failed)?)
+            let provisioning = grafana(&shipped, &changes, &settings).map_err(failed)?;
+            provisioning.notes.iter().for_each(|note| eprintln!("note: {note}"));
+            one("rivetwatch-grafana.yaml", provisioning.text)
         }
         Format::Prometheusrule => {
             tell_what_is_left_out(&shipped, &changes)?;
@@ -147,14 +150,28 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
 fn tell_what_is_left_out(files: &[RuleFile], changes: &Changes) -> Result<(), CliError> {
     let Some(oldest) = changes.oldest else { return Ok(()) };
     for (field, n) in export::left_out(files, changes).map_err(|e| CliError::failed(&e))? {
-        eprintln!("note: `{field}`, which {oldest} does not know, is left out {n} times");
+        match field {
+            "labels" => {
+                eprintln!("note: `labels` of {n} groups, which {oldest} does not know, are given to their rules")
+            }
+            _ => eprintln!("note: `{field}`, which {oldest} does not know, is left out {n} times"),
+        }
     }
     Ok(())
 }
 
 fn write(files: &[RuleFile], dir: Option<&Path>) -> Result<ExitCode, CliError> {
     let Some(dir) = dir else {
-        let text = if let [only] = files { only.text.clone() } else { export::merged(files) };
+        let text = match files {
+            [only] => only.text.clone(),
+            several => {
+                let merged = merged(several).map_err(|e| CliError::failed(&e))?;
+                for (name, new) in &merged.renamed {
+                    eprintln!("note: a second group `{name}` is named `{new}`, since one file holds a name once");
+                }
+                merged.text
+            }
+        };
         // A reader that goes away early, such as `head`, is no failure.
         drop(std::io::stdout().lock().write_all(text.as_bytes()));
         return Ok(ExitCode::SUCCESS);

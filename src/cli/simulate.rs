@@ -13,7 +13,7 @@ use crate::app::Rehearsal;
 use crate::rules;
 use crate::simulate::log::{Fired, PagedIncident};
 use crate::simulate::play::{self, Report};
-use crate::simulate::replay;
+use crate::simulate::replay::{self, ReplayError};
 use crate::simulate::scenario::{EVENTS, Scenario, random};
 use crate::simulate::scores::Scores;
 use crate::simulate::{Wanted, promtool};
@@ -62,7 +62,7 @@ pub struct Args {
 
 fn after_help() -> String {
     let mut text = String::from(
-        "Exit status: 0 as expected, 1 an expectation failed, 2 a scenario or argument is wrong.\n\nEvents:\n",
+        "Exit status: 0 as expected, 1 an expectation failed, 2 a scenario, recording or argument is wrong.\n\nEvents:\n",
     );
     for (name, keys, about) in EVENTS {
         let keys = if keys.is_empty() { String::new() } else { format!(" ({})", keys.join(", ")) };
@@ -85,8 +85,16 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let base = args.config.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
     let rehearsal = Rehearsal::new(config, base).map_err(CliError::Usage)?;
     if let Some(dir) = &args.replay {
-        let scrapes = replay::read(dir).map_err(|e| CliError::failed(&e))?;
-        let report = replay::play(&scrapes, rehearsal.replay()).map_err(|e| CliError::failed(&e))?;
+        let wrong = |e: ReplayError| match e {
+            ReplayError::Store(_) => CliError::failed(&e),
+            _ => CliError::Usage(crate::model::chain(&e)),
+        };
+        let recording = replay::read(dir).map_err(wrong)?;
+        for broken in &recording.broken {
+            eprintln!("warning: `{}` is left out, as if it were not there: {}", broken.file.display(), broken.reason);
+        }
+        let mut report = replay::play(&recording.scrapes, rehearsal.replay()).map_err(wrong)?;
+        report.broken = recording.broken;
         args.output.print(&report, |report| replay_table(report, args.alerts))?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -105,7 +105,7 @@ pub fn leave_out(document: &mut Value, loader: Loader) -> BTreeMap<&'static str,
 }
 
 /// Puts the labels of a group on each of its rules; those that a rule sets itself stay.
-fn give_to_rules(group: &mut Value, labels: &Value) {
+pub(super) fn give_to_rules(group: &mut Value, labels: &Value) {
     for rule in group["rules"].as_array_mut().into_iter().flatten() {
         let own = rule["labels"].as_object().cloned().unwrap_or_default();
         let mut all: Map<String, Value> = labels.as_object().cloned().unwrap_or_default();

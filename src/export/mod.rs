@@ -7,8 +7,10 @@
 pub mod autoscaler;
 pub mod covered;
 pub mod dashboards;
+pub mod document;
 pub mod grafana;
 pub mod loader;
+pub mod merge;
 pub mod relabel;
 pub mod rules;
 pub mod yaml;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::loader::{self, Loader};
-use super::yaml;
+use super::{document, yaml};
 
 /// A rule file: its name (`10-signals.yaml`) and text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,21 +146,6 @@ pub fn left_out(files: &[RuleFile], changes: &Changes) -> Result<BTreeMap<&'stat
     Ok(counts)
 }
 
-/// All files as one, for a reader that takes one: the groups of each after those of the one before, comments too.
-pub fn merged(files: &[RuleFile]) -> String {
-    let mut out = String::new();
-    for (i, file) in files.iter().enumerate() {
-        // Our own files begin their groups in a line of its own; so do those that `yaml::print` writes.
-        let text = if i == 0 { file.text.clone() } else { file.text.replacen("\ngroups:\n", "\n", 1) };
-        let text = if i == 0 { text } else { text.strip_prefix("groups:\n").map_or(text.clone(), str::to_owned) };
-        out.push_str(text.trim_end());
-        out.push_str("\n\n");
-    }
-    out.truncate(out.trim_end().len());
-    out.push('\n');
-    out
-}
-
 /// The files as `PrometheusRule` objects, one a file, in one YAML stream.
 ///
 /// # Errors
@@ -170,8 +155,11 @@ pub fn prometheus_rule(
     changes: &Changes,
     settings: &PrometheusRuleSettings,
 ) -> Result<String, RulesError> {
-    let object = |file: &RuleFile| -> Result<Value, RulesError> {
+    let object = |file: &RuleFile| -> Result<Option<Value>, RulesError> {
         let groups = read(file)?["groups"].take();
+        if groups.as_array().is_some_and(Vec::is_empty) {
+            return Ok(None);
+        }
         let stem = file.name.rsplit('/').next().unwrap_or_default();
         let stem = stem.strip_suffix(".yaml").or_else(|| stem.strip_suffix(".yml")).unwrap_or(stem);
         let mut metadata = Map::new();
@@ -183,20 +171,25 @@ pub fn prometheus_rule(
         labels.insert("app.kubernetes.io/name".into(), "rivetwatch".into());
         labels.extend(settings.labels.iter().map(|(name, value)| (name.clone(), value.clone().into())));
         metadata.insert("labels".into(), labels.into());
-        Ok(json!({
+        Ok(Some(json!({
             "apiVersion": "monitoring.coreos.com/v1",
             "kind": "PrometheusRule",
             "metadata": metadata,
             "spec": { "groups": groups },
-        }))
+        })))
     };
-    let objects: Result<Vec<Value>, RulesError> = prometheus(files, changes)?.iter().map(object).collect();
+    let objects: Result<Vec<Value>, RulesError> =
+        prometheus(files, changes)?.iter().filter_map(|file| object(file).transpose()).collect();
     Ok(yaml::print_all(&objects?))
 }
 
-fn read(file: &RuleFile) -> Result<Value, RulesError> {
-    let document: Value = serde_saphyr::from_str(&file.text)
-        .map_err(|source| RulesError::Parse { file: file.name.clone(), source: Box::new(source) })?;
+/// A file without a word in it is one without groups, as for Prometheus.
+pub(super) fn read(file: &RuleFile) -> Result<Value, RulesError> {
+    let document =
+        document::read(&file.text).map_err(|source| RulesError::Parse { file: file.name.clone(), source })?;
+    if document.is_null() {
+        return Ok(json!({ "groups": [] }));
+    }
     if !document["groups"].is_array() {
         return Err(RulesError::NoGroups { file: file.name.clone() });
     }
@@ -375,6 +368,24 @@ groups:
     }
 
     #[test]
+    fn unquoted_texts_come_out_as_they_stand() {
+        let file = RuleFile {
+            name: "own.yaml".into(),
+            text:
+                "groups: [{name: a, rules: [{alert: A, expr: up, labels: {b: 1.10, c: 007, d: true, e: 1e3, i: null}, \
+                   annotations: {version: 2.30}}]}]"
+                    .into(),
+        };
+        let changes = Changes { labels: [("team".to_owned(), "infra".to_owned())].into(), ..Changes::default() };
+        let text = &prometheus(std::slice::from_ref(&file), &changes).unwrap()[0].text;
+        for line in ["b: \"1.10\"", "c: \"007\"", "d: \"true\"", "e: \"1e3\"", "i: \"\"", "version: \"2.30\""] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        let object = prometheus_rule(&[file], &Changes::default(), &PrometheusRuleSettings::default()).unwrap();
+        assert!(object.contains("d: \"true\""), "the operator takes texts alone\n{object}");
+    }
+
+    #[test]
     fn a_change_of_nothing_is_named() {
         let changes = [
             (Changes { disable: ["Nope".to_owned()].into(), ..Changes::default() }, "disabled rule `Nope`"),
@@ -434,16 +445,6 @@ groups:
     }
 
     #[test]
-    fn merged_files_are_one_rule_file() {
-        let other = RuleFile { name: "b.yaml".into(), text: "groups:\n  - name: b\n    rules: []\n".into() };
-        let text = merged(&[files(), vec![other]].concat());
-        let document: Value = serde_saphyr::from_str(&text).unwrap();
-        let names: Vec<_> = document["groups"].as_array().unwrap().iter().map(|g| g["name"].clone()).collect();
-        assert_eq!(names, ["thresholds", "alerts", "b"]);
-        assert!(text.starts_with("# kept"));
-    }
-
-    #[test]
     fn operator_objects_hold_the_groups_and_the_labels() {
         let settings = PrometheusRuleSettings {
             namespace: Some("monitoring".into()),
@@ -461,7 +462,7 @@ groups:
 
     #[test]
     fn files_that_are_no_rule_files_are_named() {
-        for text in ["- a", "groups: {}", "groups: [", ""] {
+        for text in ["- a", "groups: {}", "groups: [", "rules: []"] {
             let file = RuleFile { name: "bad.yaml".into(), text: text.into() };
             let error = prometheus_rule(&[file], &Changes::default(), &PrometheusRuleSettings::default()).unwrap_err();
             assert!(error.to_string().contains("`bad.yaml`"), "{error}");

@@ -4,6 +4,7 @@
 
 mod alert;
 mod chain;
+mod document;
 mod exemplar;
 mod float;
 mod histogram;
@@ -23,6 +24,7 @@ mod units;
 
 pub use alert::{Alert, AlertState};
 pub use chain::chain;
+pub use document::{FirstDocument, first_document};
 pub use exemplar::{EXEMPLAR_CHARS_MAX, Exemplar};
 pub use float::{write_float, write_whole};
 pub use histogram::{Bucket, CounterResetHint, FloatHistogram, Span};

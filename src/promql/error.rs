@@ -17,15 +17,21 @@ const SHOWN_QUERY_BYTES: usize = 4096;
 pub struct ParseError {
     pub message: String,
     pub position: PositionRange,
-    /// The line of the query in which the mistake is, unless it is too long to show.
-    source_line: Option<String>,
+    /// The line of the query in which the mistake is, and the byte in it; none where it is too long to show.
+    shown: Option<(String, usize)>,
 }
 
 impl ParseError {
     pub(super) fn new(query: &str, position: PositionRange, message: impl Into<String>) -> Self {
-        let source_line = query.lines().nth(position.line as usize - 1);
-        let source_line = source_line.filter(|l| l.len() <= SHOWN_QUERY_BYTES).map(str::to_owned);
-        Self { message: message.into(), position, source_line }
+        let line = query.lines().nth(position.line as usize - 1);
+        let is_behind_all = query.get(position.start as usize..).is_none_or(|rest| rest.trim().is_empty());
+        // What a block of YAML ends in is a line without text: the place is behind the last one that has some.
+        let shown = match line.filter(|line| !line.trim().is_empty() || !is_behind_all) {
+            Some(line) => Some((line, position.column as usize - 1)),
+            None => query.trim_end().lines().next_back().map(|line| (line, line.len())),
+        };
+        let shown = shown.filter(|(line, _)| line.len() <= SHOWN_QUERY_BYTES);
+        Self { message: message.into(), position, shown: shown.map(|(line, at)| (line.to_owned(), at)) }
     }
 
     /// Reads what an API told of this query, such as `invalid parameter "query": 1:5: parse error: …`; `None` where that
@@ -46,8 +52,8 @@ impl ParseError {
 
     /// The message, then the line of the query with carets under the place.
     pub fn render(&self) -> String {
-        let Some(source) = &self.source_line else { return self.to_string() };
-        let before = source.get(..self.position.column as usize - 1).unwrap_or(source);
+        let Some((source, at)) = &self.shown else { return self.to_string() };
+        let before = source.get(..*at).unwrap_or(source);
         // Tabs stay tabs, and wide characters take two columns, so that the caret lines up in a terminal.
         let blank = |c: char| if c == '\t' { "\t".to_owned() } else { " ".repeat(c.width().unwrap_or(0)) };
         let indent: String = before.chars().map(blank).collect();

@@ -3,7 +3,7 @@
 //! In: keys that people write.   Out: [`Settings`] for the step machine, sources and [`Tuning`] for loading.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -283,10 +283,11 @@ impl Config {
     }
 }
 
-/// The paths that a pattern matches, sorted; a path without `*` or `?` is itself, whether it exists or not.
+/// The paths that a pattern matches, sorted; a path without `*` or `?` is itself, whether it exists or not. They have no
+/// `.` in them, as Prometheus shows them: `rules/a.yaml` beside a configuration `rw.yaml` is not `./rules/a.yaml`.
 pub fn expand(pattern: &Path) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::new()];
-    for part in pattern.components() {
+    for part in pattern.components().filter(|part| *part != Component::CurDir) {
         let text = part.as_os_str().to_string_lossy();
         if !text.contains(['*', '?']) {
             found.iter_mut().for_each(|p| p.push(part));
@@ -375,6 +376,15 @@ mod tests {
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[0].contains("g5s") && warnings[0].contains("evaluated every 15s"), "{}", warnings[0]);
         assert!(warnings[1].contains("g20s") && warnings[1].contains("first tick"), "{}", warnings[1]);
+    }
+
+    #[test]
+    fn files_are_named_as_they_are_configured() {
+        let files = vec!["rules/own.yaml".into(), "./rules/other.yaml".into(), "../x/./more.yaml".into()];
+        let config = Config { files, ..Config::default() };
+        let named = |base: &str| config.watched_files(Path::new(base));
+        assert_eq!(named("."), ["rules/own.yaml", "rules/other.yaml", "../x/more.yaml"].map(PathBuf::from));
+        assert_eq!(named("/etc/rw")[1], Path::new("/etc/rw/rules/other.yaml"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The rule file as it is written: Prometheus' YAML, with the line of everything in it.
 //!
 //! In: the text of a file.   Out: groups and rules, nothing checked but the YAML and its types; fields
-//! that the format does not know are collected, not refused at the first.
+//! that the format does not know are collected, not refused at the first. Of a stream of documents the first one counts, as
+//! in Prometheus.
 //! Source: Prometheus `model/rulefmt`.
 
 use std::fmt;
@@ -11,6 +12,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::problem::RuleProblem;
+use crate::model::{FirstDocument, first_document};
 
 /// A text and its line.
 pub type Text = Spanned<String>;
@@ -24,6 +26,8 @@ pub struct Pairs(pub Vec<(Text, Text)>);
 pub struct RuleFile {
     pub groups: Vec<Spanned<RuleGroup>>,
     pub unknown: Vec<Text>,
+    /// Line of what stands behind the first document and is not read.
+    pub unread_at: Option<u32>,
 }
 
 /// `- name: …` under `groups:`.
@@ -124,11 +128,13 @@ impl RuleFile {
     /// # Errors
     /// The text is not YAML, or a value has the wrong type; the first such place.
     pub fn parse(file: &str, text: &str) -> Result<Self, RuleProblem> {
-        if text.trim().is_empty() {
-            return Ok(Self::default());
-        }
+        let FirstDocument { text, more_at } = first_document(text);
         let options = serde_saphyr::options! { with_snippet: false };
-        serde_saphyr::from_str_with_options::<Option<Self>>(text, options).map(Option::unwrap_or_default).map_err(|e| {
+        let read = match text.trim().is_empty() {
+            true => Ok(None),
+            false => serde_saphyr::from_str_with_options::<Option<Self>>(text, options),
+        };
+        read.map(|read| Self { unread_at: more_at, ..read.unwrap_or_default() }).map_err(|e| {
             let line = e.location().and_then(|l| u32::try_from(l.line()).ok());
             RuleProblem::in_file(file, line, format!("not a rule file: {e}"))
         })
@@ -174,5 +180,18 @@ mod tests {
         assert!(RuleFile::parse("f", "groups:\n- name: a\n  name: b\n").is_err(), "duplicate key");
         assert!(RuleFile::parse("f", "").unwrap().groups.is_empty());
         assert!(RuleFile::parse("f", "groups:\n").unwrap().groups.is_empty());
+    }
+
+    #[test]
+    fn of_a_stream_the_first_document_counts() {
+        let one = "groups:\n- name: a\n";
+        let read = |text: &str| {
+            let file = RuleFile::parse("f", text).unwrap();
+            (file.groups.len(), file.unread_at)
+        };
+        assert_eq!(read(&format!("---\n{one}---\n")), (1, None));
+        assert_eq!(read(&format!("{one}---\n# end\n...\n")), (1, None));
+        assert_eq!(read(&format!("{one}---\ngroups: {{{{ not: read\n")), (1, Some(4)));
+        assert_eq!(read(&format!("---\n---\n{one}")), (0, Some(3)));
     }
 }

@@ -1,11 +1,11 @@
 //! All rules as one graph, by the names they record and read.
 //!
 //! In: for each rule what it records and reads.   Out: an order in which each rule comes after those
-//! whose series it reads, and the cycles that had to be broken for it.
+//! whose series it reads, and where it could not: rings that had to be broken, and readers that stand before what they read.
 //! Always: rules of a group keep their order; between rules that are free, that of the files decides.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use super::rule::{Reads, Rule, RuleKind};
 use crate::model::{METRIC_NAME, MatchOp};
@@ -17,8 +17,17 @@ pub struct Graph {
     pub order: Vec<usize>,
     /// For each rule those it reads from, without itself.
     pub reads_from: Vec<Vec<usize>>,
-    /// Rules that read each other in a ring; the first of each was put before what it reads.
-    pub cycles: Vec<Vec<usize>>,
+    /// Rules that were put before something they read; each once.
+    pub broken: Vec<Broken>,
+}
+
+/// Why a rule is evaluated before what it reads, so that it sees what that recorded an interval earlier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// Rules that read each other in a ring; the first was put before what it reads.
+    Ring(Vec<usize>),
+    /// The order of its group puts the rule before those it reads, directly or by way of others.
+    Late { reader: usize, reads: Vec<usize> },
 }
 
 impl Graph {
@@ -52,8 +61,8 @@ pub fn build(rules: &[Rule]) -> Graph {
             found
         })
         .collect();
-    let (order, cycles) = sort(rules, &reads_from);
-    Graph { order, reads_from, cycles }
+    let (order, broken) = sort(rules, &reads_from);
+    Graph { order, reads_from, broken }
 }
 
 /// The rules whose series the selectors of a query can meet; some may come twice.
@@ -92,7 +101,7 @@ fn sources(selector: &Reads, i: usize, rules: &[Rule], recorded: &Recorded) -> V
     candidates.into_iter().filter(can_meet).collect()
 }
 
-fn sort(rules: &[Rule], reads_from: &[Vec<usize>]) -> (Vec<usize>, Vec<Vec<usize>>) {
+fn sort(rules: &[Rule], reads_from: &[Vec<usize>]) -> (Vec<usize>, Vec<Broken>) {
     let n = rules.len();
     let before_in_group = |i: usize| (i > 0 && rules[i - 1].group == rules[i].group).then(|| i - 1);
     let mut waiting: Vec<usize> = vec![0; n];
@@ -104,15 +113,18 @@ fn sort(rules: &[Rule], reads_from: &[Vec<usize>]) -> (Vec<usize>, Vec<Vec<usize
         }
     }
     let mut free: BinaryHeap<Reverse<usize>> = (0..n).filter(|i| waiting[*i] == 0).map(Reverse).collect();
-    let (mut order, mut done, mut cycles) = (Vec::with_capacity(n), vec![false; n], Vec::new());
+    let (mut order, mut done, mut broken) = (Vec::with_capacity(n), vec![false; n], Vec::new());
     while order.len() < n {
         let next = match free.pop() {
             Some(Reverse(next)) if done[next] => continue,
             Some(Reverse(next)) => next,
-            // Only a cycle can hold up the first rule that is left: all before it in its group are done.
+            // Only something that it reads can hold up the first rule that is left: all before it in its group are done.
             None => {
                 let first = (0..n).find(|i| !done[*i]).expect("fewer rules are ordered than there are");
-                cycles.push(cycle_through(first, reads_from, &before_in_group, &done));
+                broken.push(ring_through(first, reads_from, &done).map(Broken::Ring).unwrap_or_else(|| {
+                    let reads = reads_from[first].iter().copied().filter(|j| !done[*j]).collect();
+                    Broken::Late { reader: first, reads }
+                }));
                 first
             }
         };
@@ -125,28 +137,30 @@ fn sort(rules: &[Rule], reads_from: &[Vec<usize>]) -> (Vec<usize>, Vec<Vec<usize
             }
         }
     }
-    (order, cycles)
+    (order, broken)
 }
 
-/// Follows what is not done yet from `first` until a rule comes again.
-fn cycle_through(
-    first: usize,
-    reads_from: &[Vec<usize>],
-    before_in_group: &dyn Fn(usize) -> Option<usize>,
-    done: &[bool],
-) -> Vec<usize> {
-    let mut path = vec![first];
-    loop {
-        let at = path[path.len() - 1];
-        let open = reads_from[at].iter().copied().chain(before_in_group(at)).find(|j| !done[*j]);
-        match open {
-            Some(next) => match path.iter().position(|p| *p == next) {
-                Some(start) => return path.split_off(start),
-                None => path.push(next),
-            },
-            None => return path,
+/// The shortest way from `first` by what is read, through rules that are not done, back to it; `None` where there is none.
+fn ring_through(first: usize, reads_from: &[Vec<usize>], done: &[bool]) -> Option<Vec<usize>> {
+    let mut come_from: HashMap<usize, usize> = HashMap::new();
+    let mut next = VecDeque::from([first]);
+    while let Some(at) = next.pop_front() {
+        for to in reads_from[at].iter().copied().filter(|j| !done[*j]) {
+            if to == first {
+                let mut ring = vec![at];
+                while let Some(before) = ring.last().filter(|at| **at != first).and_then(|at| come_from.get(at)) {
+                    ring.push(*before);
+                }
+                ring.reverse();
+                return Some(ring);
+            }
+            come_from.entry(to).or_insert_with(|| {
+                next.push_back(to);
+                at
+            });
         }
     }
+    None
 }
 
 #[cfg(test)]
@@ -233,9 +247,29 @@ mod tests {
         );
         assert_eq!(names.len(), 3);
         assert_eq!(names[0], "a");
-        assert!(
-            warnings[0].contains("`a` → `b` → `c` → `a`") || warnings[0].contains("`a` → `b` → `a`"),
-            "{warnings:?}"
+        assert!(warnings[0].contains("in a ring, `a` → `b` → `c` → `a`"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_reader_before_its_recorder_is_late_and_no_ring() {
+        let (names, warnings) = order(
+            "groups:
+- {name: g, rules: [{record: a, expr: b + d}, {record: q, expr: up}, {record: b, expr: sum(up)}, {record: d, expr: up}, {record: d, expr: up, labels: {l: m}}]}
+",
         );
+        assert_eq!(names, ["a", "q", "b", "d", "d"]);
+        let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+        assert!(warning.contains("rule `a`: reads `b`, `d`, which come after it in its group"), "{warning}");
+        assert!(!warning.contains("ring"), "{warning}");
+        // By way of another group: `x` waits for `y`, that for `z`, and `z` stands behind `x`.
+        let (names, warnings) = order(
+            "groups:
+- {name: g, rules: [{record: x, expr: y}, {record: z, expr: up}]}
+- {name: h, rules: [{record: y, expr: z}]}
+",
+        );
+        assert_eq!(names, ["x", "z", "y"]);
+        let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+        assert!(warning.contains("rule `x`: reads `y`, which could not be put before it"), "{warning}");
     }
 }

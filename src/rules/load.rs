@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::file::{Pairs, RuleEntry, RuleFile, RuleGroup, Text, line_of};
-use super::graph::{self, Graph};
+use super::graph::{self, Broken, Graph};
 use super::problem::{Level, RuleProblem};
 use super::rule::{Alerting, Group, Rule, RuleKind, RuleSet, asks_for_absence, reads_of};
 use super::template::Template;
@@ -88,16 +88,7 @@ pub fn load(sources: &[Source], tuning: &Tuning) -> Result<RuleSet, LoadError> {
     let Loader { mut set, mut problems, .. } = loader;
 
     let graph = graph::build(&set.rules);
-    for cycle in &graph.cycles {
-        let names: Vec<String> =
-            cycle.iter().chain(cycle.first()).map(|i| format!("`{}`", set.rules[*i].name)).collect();
-        let first = &set.rules[cycle[0]];
-        let group = set.group_of(first);
-        let message = format!("rules read each other in a ring, {}; it is evaluated first", names.join(" → "));
-        problems.push(
-            RuleProblem::in_file(&group.file, first.line, message).group(&group.name).rule(&first.name).warning(),
-        );
-    }
+    problems.extend(graph.broken.iter().map(|broken| out_of_order(&set, broken)));
     for i in &graph.order {
         let waits = asks_for_absence(&set.rules[*i].expr)
             || graph.reads_from[*i].iter().any(|j| set.rules[*j].waits_for_sources);
@@ -111,6 +102,36 @@ pub fn load(sources: &[Source], tuning: &Tuning) -> Result<RuleSet, LoadError> {
     }
     set.warnings = problems;
     Ok(set)
+}
+
+/// Says of a rule that it is evaluated before what it reads.
+fn out_of_order(set: &RuleSet, broken: &Broken) -> RuleProblem {
+    let named = |rules: &[usize], between: &str| {
+        let mut names: Vec<String> = rules.iter().map(|i| format!("`{}`", set.rules[*i].name)).collect();
+        // Several rules may record one name, each with labels of its own.
+        names.dedup();
+        names.join(between)
+    };
+    let (reader, message) = match broken {
+        Broken::Ring(ring) => {
+            let around: Vec<usize> = ring.iter().chain(ring.first()).copied().collect();
+            let names = named(&around, " → ");
+            (ring[0], format!("rules read each other in a ring, {names}; it is evaluated first"))
+        }
+        Broken::Late { reader, reads } => {
+            let is_in_group = reads.iter().all(|j| set.rules[*j].group == set.rules[*reader].group);
+            let names = named(reads, ", ");
+            let (why, what) = match (is_in_group, names.contains(", ")) {
+                (true, false) => ("which comes after it in its group", "; move it behind"),
+                (true, true) => ("which come after it in its group", "; move it behind"),
+                (false, _) => ("which could not be put before it", ""),
+            };
+            (*reader, format!("reads {names}, {why}: it sees what was recorded an interval before{what}"))
+        }
+    };
+    let rule = &set.rules[reader];
+    let group = set.group_of(rule);
+    RuleProblem::in_file(&group.file, rule.line, message).group(&group.name).rule(&rule.name).warning()
 }
 
 /// Whether each rule is an alert or one depends on it. What a text asks for is known only when it is rendered, so one
@@ -140,6 +161,10 @@ impl Loader<'_> {
         for key in &file.unknown {
             let message = format!("field `{}` is not known; a rule file holds `groups`", key.value);
             self.problems.push(RuleProblem::in_file(&source.name, line_of(key), message));
+        }
+        if file.unread_at.is_some() {
+            let message = "a rule file is one YAML document, as for Prometheus: from here on nothing is read";
+            self.problems.push(RuleProblem::in_file(&source.name, file.unread_at, message).warning());
         }
         let mut names = HashSet::new();
         for group in &file.groups {

@@ -128,3 +128,17 @@ fn the_shipped_rules_leave_nothing_to_find_fault_with() {
     let out = std::process::Command::new(env!("CARGO_BIN_EXE_rivetwatch")).args(["rules", "check"]).output().unwrap();
     assert!(out.status.success(), "{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
 }
+
+#[test]
+fn the_check_counts_and_warns_of_receivers_in_an_alertmanager_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let receivers = "route: {receiver: team}\nreceivers:\n- name: team\n  slack_configs: [{api_url: 'http://x/', channel: a}]\n\
+                     - {name: hook, webhook_configs: [{url: 'http://x/'}]}\n";
+    std::fs::write(dir.path().join("am.yml"), receivers).unwrap();
+    std::fs::write(dir.path().join("rw.yaml"), "notify: {config_file: am.yml}\n").unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rivetwatch"));
+    let out = command.args(["config", "check", "-c", "rw.yaml"]).current_dir(&dir).output().unwrap();
+    let (said, warned) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success() && said.contains(", 2 receivers."), "{said}{warned}");
+    assert!(warned.contains("am.yml: `receivers[0].slack_configs` is not delivered"), "{warned}");
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rivetwatch::export::covered::Covering;
 use rivetwatch::export::grafana::{GrafanaSettings, grafana};
 use rivetwatch::export::loader::Loader;
+use rivetwatch::export::merge::merged;
 use rivetwatch::export::relabel::{self, Reader};
 use rivetwatch::export::rules::{self, Changes, PrometheusRuleSettings, RuleFile};
 use serde_json::Value;
@@ -70,8 +71,11 @@ fn alerts_in(files: &[RuleFile]) -> usize {
 #[test]
 fn shipped_rules_merge_into_one_file_of_all_their_groups() {
     let files = shipped();
-    let document: Value = serde_saphyr::from_str(&rules::merged(&files)).unwrap();
+    let merged = merged(&files).unwrap();
+    assert_eq!(merged.renamed, []);
+    let document: Value = serde_saphyr::from_str(&merged.text).unwrap();
     let groups = |text: &str| serde_saphyr::from_str::<Value>(text).unwrap()["groups"].as_array().unwrap().clone();
+    assert!(files.iter().all(|file| merged.text.contains(file.text.lines().next().unwrap())), "comments are kept");
     let each: Vec<Value> = files.iter().flat_map(|file| groups(&file.text)).collect();
     assert_eq!(document["groups"].as_array().unwrap(), &each);
 }
@@ -98,8 +102,9 @@ fn older_loaders_and_covered_alerts_take_away_just_that() {
 #[test]
 fn grafana_gets_every_alert_with_an_id_and_a_panel() {
     let files = shipped();
-    let text = grafana(&files, &Changes::default(), &GrafanaSettings::default()).unwrap();
-    let document: Value = serde_saphyr::from_str(&text).unwrap();
+    let out = grafana(&files, &Changes::default(), &GrafanaSettings::default()).unwrap();
+    assert_eq!(out.notes, [""; 0], "what ships fits Grafana");
+    let document: Value = serde_saphyr::from_str(&out.text).unwrap();
     assert_eq!(document["apiVersion"], 1);
     let mut uids = std::collections::BTreeSet::new();
     let (mut rules, mut panels) = (0, 0);

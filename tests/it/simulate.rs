@@ -281,6 +281,39 @@ fn a_recorded_scrape_that_is_no_page_is_named_and_the_rest_is_played() {
 }
 
 #[test]
+fn an_empty_page_is_an_engine_that_does_not_answer() {
+    let mut pages = vec!["a_metric 1\n"; 8];
+    pages.extend([""; 20]);
+    let report = replayed(&pages).unwrap();
+    assert_eq!(report.unread.len(), 20);
+    let paged: Vec<&str> = report.pages.iter().map(|page| page.alertname.as_str()).collect();
+    assert_eq!(paged, ["RivetEngineDown"]);
+}
+
+#[test]
+fn a_replay_tells_as_a_scenario_does_and_refuses_a_folder_that_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |dir: &Path| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rivetwatch"));
+        let out = command.args(["simulate", "-o", "json", "--replay"]).arg(dir).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (out.status.code(), text(&out.stdout), text(&out.stderr))
+    };
+    let (code, _, words) = run(&dir.path().join("nowhere"));
+    assert!(code == Some(2) && words.contains("nowhere"), "{code:?} {words}");
+    let (code, _, words) = run(dir.path());
+    assert!(code == Some(2) && words.contains("holds no scrapes"), "{code:?} {words}");
+    std::fs::write(dir.path().join("1795419468.prom"), "a_metric 1\n").unwrap();
+    std::fs::write(dir.path().join("1795419483.prom.gz"), [0x1f, 0x8b]).unwrap();
+    let (code, out, words) = run(dir.path());
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["false_pages"]), (Some(0), &serde_json::json!([])));
+    assert_eq!(report["expected"], serde_json::json!({"met": [], "missed": []}));
+    assert!(words.contains("warning: `") && words.contains("1795419483.prom.gz` is left out"), "{words}");
+    assert!(report["broken"][0]["file"].as_str().unwrap().ends_with("1795419483.prom.gz"), "{out}");
+}
+
+#[test]
 fn a_recording_without_a_single_page_is_an_error() {
     let error = replayed(&["<html>\n", "this is { not a page\n"]).unwrap_err();
     assert!(error.to_string().contains("not a metrics page"), "{error}");

@@ -72,6 +72,13 @@ fn a_mistake_in_an_expression_is_shown_under_a_caret() {
     let lines: Vec<&str> = found[0].lines().collect();
     assert_eq!(lines[1].trim_end(), "  sum(up) bogus");
     assert_eq!(lines[2].find('^'), lines[1].find("bogus"));
+    for expr in ["sum(rate(a[5m])", "a and (b or c", "foo{a=\"b\"", "a +", "a\n      + ("] {
+        let last = expr.lines().last().unwrap().trim();
+        let found = problems(&format!("groups:\n- name: a\n  rules:\n  - record: x\n    expr: |\n      {expr}\n\n"));
+        let lines: Vec<&str> = found[0].lines().collect();
+        let [_, source, caret] = lines.as_slice() else { panic!("no caret behind a block: {found:?}") };
+        assert_eq!((source.trim(), *caret), (last, format!("  {}^", " ".repeat(last.len())).as_str()), "{found:?}");
+    }
 }
 
 #[test]

@@ -44,6 +44,9 @@ pub struct FileReport {
     pub file: String,
     /// Tests that ran.
     pub tests: usize,
+    /// What looks wrong and fails nothing: patterns of `rule_files` that match no file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// One text for each failure, indented as promtool prints it.
     pub failures: Vec<String>,
 }
@@ -78,7 +81,8 @@ pub fn test_files<P: AsRef<Path>>(files: &[P], options: &TestOptions) -> TestRep
 }
 
 fn test_file(path: &Path, options: &TestOptions) -> FileReport {
-    let mut report = FileReport { file: path.display().to_string(), tests: 0, failures: Vec::new() };
+    let mut report =
+        FileReport { file: path.display().to_string(), tests: 0, warnings: Vec::new(), failures: Vec::new() };
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) => {

@@ -25,6 +25,8 @@ pub struct Prepared {
     /// Indexes of the groups in the order of `group_eval_order`; `None` leaves the order to the graph.
     pub group_order: Option<Vec<usize>>,
     pub interval_ms: i64,
+    /// What promtool warns of: patterns that match no rule file.
+    pub warnings: Vec<String>,
     /// Which rules read which.
     graph: Graph,
 }
@@ -41,7 +43,7 @@ impl Prepared {
         if order.len() < file.group_eval_order.len() {
             return Err(vec!["    group name repeated in evaluation order".into()]);
         }
-        let sources = sources(path, &file).map_err(|e| vec![e])?;
+        let (sources, warnings) = sources(path, &file).map_err(|e| vec![e])?;
         // promtool loads the rules of each test, so a file without tests loads none.
         let sources = if file.tests.is_empty() { Vec::new() } else { sources };
         let set = load(&sources, &Tuning::default()).map_err(|e| {
@@ -54,7 +56,7 @@ impl Prepared {
         });
         let interval_ms = file.evaluation_interval.map_or(60_000, |s| s.0).max(1);
         let graph = graph::build(&set.rules);
-        Ok(Self { file, set: Arc::new(set), group_order, interval_ms, graph })
+        Ok(Self { file, set: Arc::new(set), group_order, interval_ms, warnings, graph })
     }
 
     /// The input series of test `i`.
@@ -118,19 +120,20 @@ impl Prepared {
     }
 }
 
-/// The rule files that the test file names, from its own folder.
-fn sources(path: &Path, file: &TestFile) -> Result<Vec<Source>, String> {
+/// The rule files that the test file names, from its own folder, and what names none: a file that is not there is a
+/// pattern that matches nothing, which to promtool is worth a warning.
+fn sources(path: &Path, file: &TestFile) -> Result<(Vec<Source>, Vec<String>), String> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut sources = Vec::new();
+    let (mut sources, mut warnings) = (Vec::new(), Vec::new());
     for pattern in &file.rule_files {
-        let found = expand(&folder.join(pattern));
+        let found: Vec<_> = expand(&folder.join(pattern)).into_iter().filter(|path| path.exists()).collect();
         if found.is_empty() {
-            return Err(format!("    no file match pattern {}", folder.join(pattern).display()));
+            warnings.push(format!("no file match pattern {}", folder.join(pattern).display()));
         }
         for path in found {
             let text = std::fs::read_to_string(&path).map_err(|e| format!("    {}: {e}", path.display()))?;
             sources.push(Source { name: path.display().to_string(), text });
         }
     }
-    Ok(sources)
+    Ok((sources, warnings))
 }

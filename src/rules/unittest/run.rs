@@ -17,10 +17,11 @@ use crate::promql::{self, Engine, EngineOptions, QueryValue, parse_series_labels
 
 /// Runs the tests of the file `path`, whose text is given.
 pub fn file(path: &Path, text: &str, options: &TestOptions, report: &mut FileReport) {
-    let prepared = match Prepared::read(path, text) {
+    let mut prepared = match Prepared::read(path, text) {
         Ok(prepared) => prepared,
         Err(mut failures) => return report.failures.append(&mut failures),
     };
+    report.warnings.append(&mut prepared.warnings);
     for (i, group) in prepared.file.tests.iter().enumerate() {
         if options.run.as_ref().is_some_and(|wanted| !group.name.contains(wanted.as_str())) {
             continue;

@@ -71,7 +71,6 @@ fn mistakes_in_the_file_are_named() {
         ("tests: [{alert_rule_tests: []}]", "alert_rule_tests"),
         ("evaluation_interval: soon", "not a valid duration string: \"soon\""),
         ("group_eval_order: [a, a]", "group name repeated in evaluation order"),
-        ("rule_files: [missing.yaml]\ntests: [{}]", "missing.yaml"),
         ("tests: [{input_series: [{series: 'x{', values: 1}]}]", "series `x{`"),
         ("tests: [{input_series: [{series: x, values: 1 two}]}]", "values of `x`"),
         ("tests: [{alert_rule_test: [{eval_time: 1m}]}]", "misses required attribute alertname at eval_time 1m"),
@@ -80,6 +79,18 @@ fn mistakes_in_the_file_are_named() {
         assert!(!report.is_success() && report.to_string().contains(words), "{words}\n{report}");
     }
     assert!(!test_files(&["/nowhere/test.yaml"], &TestOptions::default()).is_success());
+}
+
+#[test]
+fn rule_files_that_are_not_there_are_worth_a_warning_as_in_promtool() {
+    let test = "rule_files: [missing.yaml, 'none*.yaml', 'rul*.yaml']
+tests: [{promql_expr_test: [{expr: '1', eval_time: 1m, exp_samples: [{value: 1}]}]}]
+";
+    let report = run(RULES, test);
+    assert!(report.is_success(), "{report}");
+    let [first, second] = report.files[0].warnings.as_slice() else { panic!("{:?}", report.files[0]) };
+    assert!(first.starts_with("no file match pattern ") && first.ends_with("missing.yaml"), "{first}");
+    assert!(second.ends_with("none*.yaml"), "{second}");
 }
 
 #[test]
