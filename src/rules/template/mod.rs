@@ -7,7 +7,10 @@
 mod compile;
 mod functions;
 mod humanize;
+mod layout;
+mod moment;
 mod number;
+mod printf;
 mod session;
 
 use std::collections::BTreeMap;
