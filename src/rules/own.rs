@@ -16,7 +16,7 @@ use super::rule::{Alerting, Reads, Rule, RuleSet};
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, TimestampMs, Value};
 use crate::storage::{Point, Select};
 
-/// Failed evaluations by rule, since the start.
+/// Evaluations by rule that failed, or in which a label or annotation could not be rendered, since the start.
 pub const FAILURES_METRIC: &str = "rivetwatch_rule_evaluation_failures_total";
 /// One for each rule that reads nothing but series that are not there.
 pub const BLIND_METRIC: &str = "rivetwatch_rule_blind";

@@ -10,7 +10,7 @@ use serde::ser::{SerializeMap, Serializer};
 
 use super::alerting::{ActiveAlert, State};
 use super::engine::{Health, RuleState, Rules};
-use super::hold::{Outgoing, Status};
+use super::hold::{Outgoing, Status, told};
 use super::rule::{Rule, RuleKind, RuleSet};
 use crate::model::{Labels, TimestampMs};
 
@@ -93,7 +93,7 @@ fn alerts(state: &RuleState) -> Vec<AlertView> {
 impl AlertView {
     fn new(labels: &Labels, alert: &ActiveAlert, hold: Option<&'static str>) -> Self {
         Self {
-            labels: labels.clone(),
+            labels: told(labels),
             annotations: alert.annotations.clone(),
             state: alert.state,
             active_at: alert.active_at,
@@ -105,7 +105,7 @@ impl AlertView {
 
     fn held(labels: &Labels, outgoing: &Outgoing, failing: Option<&'static str>) -> Self {
         Self {
-            labels: labels.clone(),
+            labels: told(labels),
             annotations: outgoing.annotations.clone(),
             state: State::Firing,
             active_at: outgoing.starts_at,

@@ -291,3 +291,78 @@ fn a_reload_neither_repeats_nor_forgets_a_groups_interval() {
     assert!(!ran(world.tick(75_000)));
     assert!(ran(world.tick(120_000)));
 }
+
+#[test]
+fn a_template_that_fails_is_counted_and_an_unknown_severity_wakes_somebody() {
+    let mut world = World::new(
+        "groups:
+- name: g
+  rules:
+  - alert: Hot
+    expr: x > 1
+    labels: {severity: '{{ (query \"level\") | first | value }}', team: a}
+    annotations: {summary: '{{ .Nope }}'}
+",
+    );
+    let mut sent = Vec::new();
+    for at in (0..=120_000).step_by(15_000) {
+        world.put("x{job=\"j\"}", at, 5.0);
+        if at >= 60_000 {
+            world.put("level", at, 2.0);
+        }
+        sent.extend(world.tick(at).alerts.into_iter().map(|a| (at, a)));
+    }
+    // The annotation fails at every tick, the label at the first four.
+    assert_eq!(world.own(FAILURES_METRIC, "Hot"), Some(9.0));
+    let told: Vec<_> = sent.iter().map(|(at, a)| (*at, a.state, a.labels.get("severity").unwrap())).collect();
+    assert_eq!(
+        told,
+        [
+            (0, AlertState::Firing, "critical"),
+            (60_000, AlertState::Firing, "2"),
+            (60_000, AlertState::Resolved, "critical"),
+            (120_000, AlertState::Firing, "2"),
+            (120_000, AlertState::Resolved, "critical"),
+        ]
+    );
+    let first = &sent[0].1;
+    assert_eq!((first.labels.get("team"), first.labels.get("job")), (Some("a"), Some("j")), "the others stay");
+    assert_eq!(
+        first.annotations["rivetwatch_state"],
+        "template: the severity could not be rendered, so it is critical"
+    );
+    assert_eq!(sent[1].1.annotations.get("rivetwatch_state"), None);
+    // What is recorded is what Prometheus records.
+    let mut set = world.store.select(&[Matcher::equal("__name__", "ALERTS")], TimeRange::ALL).unwrap();
+    let mut data = SeriesData::default();
+    let mut severities = Vec::new();
+    while let Some(labels) = set.next_into(&mut data).unwrap() {
+        severities.push(labels.get("severity").unwrap().to_owned());
+    }
+    severities.sort();
+    assert!(severities[0] == "2" && severities[1].starts_with("<error expanding template:"), "{severities:?}");
+    let health = serde_json::to_value(world.rules.view().groups(|_, _| true)).unwrap()[0]["rules"][0]["health"].take();
+    assert_eq!(health, "ok");
+}
+
+#[test]
+fn an_unknown_severity_that_is_critical_after_all_is_one_alert() {
+    let mut world = World::new(
+        "groups:
+- name: g
+  rules:
+  - {alert: Hot, expr: x > 1, labels: {severity: '{{ with (query \"level\") | first | value }}critical{{ end }}'}}
+",
+    );
+    let mut sent = Vec::new();
+    for at in (0..=120_000).step_by(15_000) {
+        world.put("x", at, 5.0);
+        if at >= 60_000 {
+            world.put("level", at, 2.0);
+        }
+        sent.extend(world.tick(at).alerts.into_iter().map(|a| (at, a.state, a.labels)));
+    }
+    assert!(sent.iter().all(|(_, state, _)| *state == AlertState::Firing), "{sent:?}");
+    assert_eq!(sent.iter().map(|(at, ..)| *at).collect::<Vec<_>>(), [0, 60_000, 120_000]);
+    assert!(sent.iter().all(|(.., labels)| *labels == sent[0].2));
+}
