@@ -88,6 +88,9 @@ fn text_of(rule: &Value) -> String {
         let (instance, at) = (text(&retired["instance"]["instance"]), time(&text(&retired["at"])));
         out.push_str(&format!("  What comes of {instance} is ignored: it was retired at {at}.\n"));
     }
+    if let Some(offset) = rule["queryOffsetSeconds"].as_f64().filter(|s| *s != 0.0) {
+        out.push_str(&format!("  It reads what was {offset} s before (query_offset); so do the values here.\n"));
+    }
     if rule["isBlind"].as_bool() == Some(true) {
         out.push_str("  It reads nothing but series that are not there (RivetRuleBlind).\n");
     }
@@ -104,7 +107,8 @@ fn part(part_of: &Value, depth: usize, out: &mut String) {
     let holds = part_of["holds"].as_bool().unwrap_or(false);
     let since = &part_of["since"];
     let longer = if since["or_longer"].as_bool() == Some(true) { " or longer" } else { "" };
-    let at = time(since["at"].as_str().unwrap_or(""));
+    // Where the look back failed nothing is known of the past.
+    let since = since["at"].as_str().map_or_else(String::new, |at| format!("  (since {}{longer})", time(at)));
     let word = if holds { "yes" } else { "no " };
     let what = match part_of["kind"].as_str() {
         Some("all_of") => "all of:",
@@ -112,7 +116,7 @@ fn part(part_of: &Value, depth: usize, out: &mut String) {
         Some("unless") => "the first and not the second:",
         _ => part_of["expr"].as_str().unwrap_or(""),
     };
-    out.push_str(&format!("{indent}{word} {what}  (since {at}{longer})\n"));
+    out.push_str(&format!("{indent}{word} {what}{since}\n"));
     let sides = [("left", "has"), ("right", "against")];
     for (side, word) in sides {
         for shown in part_of[side].as_array().into_iter().flatten() {

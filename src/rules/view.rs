@@ -22,6 +22,8 @@ pub struct View {
     pub rules: Vec<RuleView>,
     /// Interval of groups that name none.
     pub interval_ms: i64,
+    /// Offset of groups that name none.
+    pub query_offset_ms: i64,
 }
 
 /// What changes about a rule.
@@ -76,7 +78,12 @@ impl Rules {
             alerts: alerts(state),
             blind: state.blind,
         });
-        View { set: Arc::clone(&self.set), rules: rules.collect(), interval_ms: self.settings.interval_ms }
+        View {
+            set: Arc::clone(&self.set),
+            rules: rules.collect(),
+            interval_ms: self.settings.interval_ms,
+            query_offset_ms: self.settings.query_offset_ms,
+        }
     }
 }
 
@@ -134,6 +141,11 @@ impl View {
     }
 
     /// The groups, for `/api/v1/rules`; `keep` picks rules, and groups without any are left out unless all are kept.
+    /// How far before its time a rule is evaluated, in milliseconds.
+    pub fn offset_of(&self, rule: &Rule) -> i64 {
+        self.set.group_of(rule).query_offset_ms.unwrap_or(self.query_offset_ms)
+    }
+
     pub fn groups<'a>(&'a self, keep: impl Fn(&Rule, &RuleView) -> bool + 'a) -> Vec<GroupJson<'a>> {
         let groups = self.set.groups.iter().map(|group| {
             let kept = group.rules.clone().filter(|i| keep(&self.set.rules[*i], &self.rules[*i]));
