@@ -62,6 +62,8 @@ pub struct Outgoing {
     pub source: Labels,
     pub annotations: BTreeMap<String, String>,
     pub value: f64,
+    /// Since when its condition is met; it was pending from then to `starts_at`.
+    pub active_at: TimestampMs,
     pub starts_at: TimestampMs,
     pub status: Status,
     pub last_sent: Option<TimestampMs>,
@@ -112,6 +114,7 @@ impl Hold {
                         source: alert.source.clone(),
                         annotations: alert.annotations.clone(),
                         value: alert.value,
+                        active_at: alert.active_at,
                         starts_at: alert.fired_at.unwrap_or(at),
                         status: Status::Firing,
                         last_sent: None,

@@ -25,6 +25,8 @@ const WINDOW_MS: i64 = 7 * 86_400_000;
 pub struct Remembered {
     /// Start of the condition, while it was pending or firing.
     pub active_at: Option<TimestampMs>,
+    /// Start of the condition, though its series may have ended since, as that of a held alert has.
+    pub began_at: Option<TimestampMs>,
     /// Whether Prometheus' state was firing.
     pub was_firing: bool,
     /// Start of firing, where it fired or was held.
@@ -46,6 +48,7 @@ pub struct Remembered {
 pub fn remembered(storage: &dyn Select, now: TimestampMs) -> Result<HashMap<Labels, Remembered>, SelectError> {
     let mut all: HashMap<Labels, Remembered> = HashMap::new();
     read(storage, "ALERTS_FOR_STATE", now, &mut all, |r, labels, floats| {
+        r.began_at = floats.iter().rfind(|s| !is_stale_nan(s.v)).map(|s| seconds(s.v));
         if let Some(v) = r.go_on(labels, floats) {
             r.active_at = Some(seconds(v));
         }

@@ -113,3 +113,4 @@ fn outgoing(labels: &Labels, memory: &Remembered, annotations: BTreeMap<String, 
         last_sent: None,
     })
 }
+        active_at: memory.began_at.or(memory.active_at).or(memory.fired_at)?,

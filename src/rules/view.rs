@@ -45,8 +45,12 @@ pub struct AlertView {
     pub annotations: BTreeMap<String, String>,
     #[serde(serialize_with = "state_name")]
     pub state: State,
+    /// Since when its condition is met; before `fired_at` it was pending.
     #[serde(serialize_with = "rfc3339")]
     pub active_at: TimestampMs,
+    /// Since when it fires; Prometheus has no such field.
+    #[serde(serialize_with = "optional_rfc3339", skip_serializing_if = "Option::is_none")]
+    pub fired_at: Option<TimestampMs>,
     #[serde(serialize_with = "optional_rfc3339", skip_serializing_if = "Option::is_none")]
     pub keep_firing_since: Option<TimestampMs>,
     /// In Go's `%e`, as Prometheus writes it.
@@ -104,6 +108,7 @@ impl AlertView {
             annotations: alert.annotations.clone(),
             state: alert.state,
             active_at: alert.active_at,
+            fired_at: alert.fired_at.filter(|_| alert.state == State::Firing),
             keep_firing_since: alert.keep_firing_since,
             value: exponent(alert.value),
             hold,
@@ -115,7 +120,8 @@ impl AlertView {
             labels: told(labels),
             annotations: outgoing.annotations.clone(),
             state: State::Firing,
-            active_at: outgoing.starts_at,
+            active_at: outgoing.active_at,
+            fired_at: Some(outgoing.starts_at),
             keep_firing_since: None,
             value: exponent(outgoing.value),
             hold: if matches!(outgoing.status, Status::NoData { .. }) { Some("no_data") } else { failing },
@@ -135,17 +141,17 @@ fn exponent(v: f64) -> String {
 }
 
 impl View {
+    /// How far before its time a rule is evaluated, in milliseconds.
+    pub fn offset_of(&self, rule: &Rule) -> i64 {
+        self.set.group_of(rule).query_offset_ms.unwrap_or(self.query_offset_ms)
+    }
+
     /// Every alert, with the rule it comes from.
     pub fn alerts(&self) -> impl Iterator<Item = (&Rule, &AlertView)> {
         self.set.rules.iter().zip(&self.rules).flat_map(|(rule, view)| view.alerts.iter().map(move |a| (rule, a)))
     }
 
     /// The groups, for `/api/v1/rules`; `keep` picks rules, and groups without any are left out unless all are kept.
-    /// How far before its time a rule is evaluated, in milliseconds.
-    pub fn offset_of(&self, rule: &Rule) -> i64 {
-        self.set.group_of(rule).query_offset_ms.unwrap_or(self.query_offset_ms)
-    }
-
     pub fn groups<'a>(&'a self, keep: impl Fn(&Rule, &RuleView) -> bool + 'a) -> Vec<GroupJson<'a>> {
         let groups = self.set.groups.iter().map(|group| {
             let kept = group.rules.clone().filter(|i| keep(&self.set.rules[*i], &self.rules[*i]));

@@ -129,7 +129,8 @@ fn the_view_serialises_as_prometheus_answers() {
                 "alerts": [{
                     "labels": {"alertname": "Watchdog"},
                     "annotations": {"bad": groups[1]["rules"][0]["alerts"][0]["annotations"]["bad"]},
-                    "state": "firing", "activeAt": "1970-01-01T00:00:00.000Z", "value": "1e+00",
+                    "state": "firing", "activeAt": "1970-01-01T00:00:00.000Z", "firedAt": "1970-01-01T00:00:00.000Z",
+                    "value": "1e+00",
                 }],
                 "type": "alerting",
             }))],
@@ -365,4 +366,31 @@ fn an_unknown_severity_that_is_critical_after_all_is_one_alert() {
     assert!(sent.iter().all(|(_, state, _)| *state == AlertState::Firing), "{sent:?}");
     assert_eq!(sent.iter().map(|(at, ..)| *at).collect::<Vec<_>>(), [0, 60_000, 120_000]);
     assert!(sent.iter().all(|(.., labels)| *labels == sent[0].2));
+}
+
+#[test]
+fn pending_and_firing_have_their_own_start_also_while_held() {
+    let mut world = World::new("groups: [{name: g, rules: [{alert: Hot, expr: x > 1, for: 30s}]}]");
+    let starts = |world: &World| {
+        let view = world.rules.view();
+        let alert = serde_json::to_value(view.alerts().next().unwrap().1).unwrap();
+        let time = |name: &str| alert[name].as_str().map(|t| t[17..19].to_owned());
+        (alert["state"].as_str().unwrap().to_owned(), time("activeAt").unwrap(), time("firedAt"), alert["hold"].clone())
+    };
+    for at in [15_000, 30_000, 45_000] {
+        world.put("x", at, 5.0);
+        world.tick(at);
+        if at == 30_000 {
+            assert_eq!(starts(&world), ("pending".into(), "15".into(), None, json!(null)));
+        }
+    }
+    assert_eq!(starts(&world), ("firing".into(), "15".into(), Some("45".into()), json!(null)));
+    for at in [360_000, 375_000] {
+        world.tick(at);
+    }
+    let held = ("firing".to_owned(), "15".to_owned(), Some("45".to_owned()), json!("no_data"));
+    assert_eq!(starts(&world), held);
+    world.rules = machine("groups: [{name: g, rules: [{alert: Hot, expr: x > 1, for: 30s}]}]");
+    world.rules.restore(TimestampMs(380_000), &world.store).unwrap();
+    assert_eq!(starts(&world), held, "after a restart, too");
 }
