@@ -394,3 +394,87 @@ fn pending_and_firing_have_their_own_start_also_while_held() {
     world.rules.restore(TimestampMs(380_000), &world.store).unwrap();
     assert_eq!(starts(&world), held, "after a restart, too");
 }
+
+#[test]
+fn texts_after_a_restart_are_the_last_ones_known() {
+    let text = "groups:
+- name: g
+  rules:
+  - {alert: Now, expr: x > 1, annotations: &texts {summary: '{{ $value }} of {{ $labels.job }}', other: '{{ query \"y\" | first | value }}', plain: p}}
+  - {alert: Kept, expr: k > 1, keep_firing_for: 10m, annotations: *texts}
+  - {alert: Held, expr: h > 1, annotations: *texts}
+  - {alert: Fails, expr: a + on (job) b > 1, annotations: *texts}
+  - {alert: Over, expr: o > 1, annotations: *texts}
+- name: late
+  query_offset: 15s
+  rules:
+  - {alert: Late, expr: k > 1, keep_firing_for: 10m, annotations: *texts}
+";
+    let mut world = World::new(text);
+    let run = |world: &mut World, from: i64, to: i64| {
+        for at in (from..=to).step_by(15_000) {
+            world.put("y", at, 9.0);
+            world.put("x{job=\"j\"}", at, 5.0);
+            world.put("k{job=\"j\"}", at, if at <= 60_000 { 2.5 } else { 0.0 });
+            world.put("o{job=\"j\"}", at, if at < to { 7.0 } else { 0.0 });
+            world.put("a{job=\"j\"}", at, 1.0);
+            world.put("b{job=\"j\"}", at, 3.0);
+            if at > 60_000 {
+                world.put("b{job=\"j\",c=\"2\"}", at, 3.0);
+            }
+            if at == 75_000 {
+                world.put("h{job=\"j\"}", at, rivetwatch::model::stale_nan());
+            } else if at < 75_000 {
+                world.put("h{job=\"j\"}", at, 4.0);
+            }
+            world.tick(at);
+        }
+    };
+    run(&mut world, 0, 120_000);
+    let texts = |world: &World| -> Vec<String> {
+        let view = world.rules.view();
+        let line = |a: &rivetwatch::rules::AlertView| {
+            let a = serde_json::to_value(a).unwrap();
+            let text = |name: &str| a["annotations"][name].as_str().unwrap_or("-").to_owned();
+            format!(
+                "{} {}|{}|{} {}",
+                a["labels"]["alertname"],
+                text("summary"),
+                text("other"),
+                text("plain"),
+                a["value"]
+            )
+        };
+        view.alerts().map(|(_, a)| line(a)).collect()
+    };
+    let before = texts(&world);
+    assert_eq!(before.len(), 5, "{before:?}");
+    assert_eq!(before[2], "\"Held\" 4 of j|9|p \"4e+00\"");
+    world.rules = machine(text);
+    world.rules.restore(TimestampMs(125_000), &world.store).unwrap();
+    assert_eq!(texts(&world), before);
+    // Killed again before any source reported: what ticks wrote meanwhile holds no data.
+    let input = Input { storage: &world.store, sources_ready: false, stopwatch: None };
+    let sent = world.rules.tick(TimestampMs(495_000), &input);
+    let over = sent.alerts.iter().find(|a| a.name() == "Over").unwrap();
+    assert_eq!((over.state, over.annotations["summary"].as_str()), (AlertState::Resolved, "7 of j"));
+    world.store.commit(sent.batch);
+    world.rules = machine(text);
+    world.rules.restore(TimestampMs(500_000), &world.store).unwrap();
+    assert_eq!(texts(&world), before);
+}
+
+#[test]
+fn a_text_whose_data_is_gone_after_a_restart_is_left_out_and_never_nan() {
+    let text = "groups: [{name: g, rules: [{alert: Hot, expr: x > 1, annotations: {value: '{{ $value }}', job: 'of {{ $labels.job }}'}}]}]";
+    let mut world = World::new(text);
+    world.put("x{job=\"j\"}", 0, 5.0);
+    let out = world.tick(0);
+    let mut store = MemoryStore::default();
+    store.commit(out.batch);
+    world.rules = machine(text);
+    world.rules.restore(TimestampMs(15_000), &store).unwrap();
+    let view = world.rules.view();
+    let annotations = &view.alerts().next().unwrap().1.annotations;
+    assert_eq!(annotations.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect::<Vec<_>>(), [("job", "of j")]);
+}
