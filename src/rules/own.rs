@@ -11,7 +11,7 @@ use super::engine::Rules;
 use super::hold::Status;
 use super::overlay::{Fresh, Overlay};
 use super::presence::any_present;
-use super::restore::{FIRED_METRIC, KEEP_METRIC, NO_DATA_METRIC};
+use super::restore::{FIRED_METRIC, KEEP_METRIC, NO_DATA_METRIC, VALUE_METRIC};
 use super::rule::{Alerting, Reads, Rule, RuleSet};
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, TimestampMs, Value};
 use crate::storage::{Point, Select};
@@ -37,9 +37,15 @@ impl Rules {
         if !self.settings.own_series {
             return points;
         }
+        let mut push_value = |metric: &str, labels: &Labels, v: f64| {
+            points.push(Point { labels: labels.with(METRIC_NAME, metric), t, value: Value::Float(v) });
+        };
+        // One that is not known after a restart is not a value, and would hide that.
+        for (labels, outgoing) in state.hold.alerts.iter().filter(|(_, o)| o.is_firing() && !o.value.is_nan()) {
+            push_value(VALUE_METRIC, labels, outgoing.value);
+        }
         let mut push = |metric: &str, labels: &Labels, when: TimestampMs| {
-            let labels = labels.with(METRIC_NAME, metric);
-            points.push(Point { labels, t, value: Value::Float(when.as_secs_f64()) });
+            push_value(metric, labels, when.as_secs_f64());
         };
         for (labels, outgoing) in state.hold.alerts.iter().filter(|(_, o)| o.is_firing()) {
             push(FIRED_METRIC, labels, outgoing.starts_at);

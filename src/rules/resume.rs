@@ -98,7 +98,7 @@ impl Rules {
 
     /// The alert as its rule last saw it: with the value and the texts that went out, read again from the store.
     ///
-    /// Where the data is gone by now its value is not known, and texts that want it are left out.
+    /// Where the data is gone by now the value that was written down is put in, and texts that query are left out.
     #[allow(clippy::too_many_arguments)]
     fn last_element(
         &self,
@@ -140,7 +140,8 @@ impl Rules {
             };
             alerting::render(rule, alerting, &source, value, &with, &mut Vec::new())
         };
-        let (mut element, other) = (rendered(f64::NAN), rendered(1.0));
+        let (mut element, other) = (rendered(memory.value.unwrap_or(f64::NAN)), rendered(memory.value.unwrap_or(1.0)));
+        // Without a value, too, those that want one.
         element.annotations.retain(|name, text| !is_failed(text) && other.annotations.get(name) == Some(text));
         element
     }

@@ -465,16 +465,23 @@ fn texts_after_a_restart_are_the_last_ones_known() {
 }
 
 #[test]
-fn a_text_whose_data_is_gone_after_a_restart_is_left_out_and_never_nan() {
-    let text = "groups: [{name: g, rules: [{alert: Hot, expr: x > 1, annotations: {value: '{{ $value }}', job: 'of {{ $labels.job }}'}}]}]";
+fn a_text_whose_data_is_gone_after_a_restart_has_the_value_that_was_written_down_and_never_nan() {
+    let text = "groups:
+- name: g
+  rules:
+  - {alert: Hot, expr: x > 1, annotations: {value: '{{ $value }}', job: 'of {{ $labels.job }}', query: '{{ query \"x\" | first | value }}'}}
+";
     let mut world = World::new(text);
     world.put("x{job=\"j\"}", 0, 5.0);
-    let out = world.tick(0);
-    let mut store = MemoryStore::default();
-    store.commit(out.batch);
-    world.rules = machine(text);
-    world.rules.restore(TimestampMs(15_000), &store).unwrap();
-    let view = world.rules.view();
-    let annotations = &view.alerts().next().unwrap().1.annotations;
-    assert_eq!(annotations.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect::<Vec<_>>(), [("job", "of j")]);
+    let points = world.tick(0).batch.points;
+    for (is_kept, wanted) in [(true, vec![("job", "of j"), ("value", "5")]), (false, vec![("job", "of j")])] {
+        let mut store = MemoryStore::default();
+        let kept = points.iter().filter(|p| is_kept || p.labels.metric_name() != "rivetwatch_alert_value");
+        kept.for_each(|point| store.push(point.clone()));
+        world.rules = machine(text);
+        world.rules.restore(TimestampMs(15_000), &store).unwrap();
+        let view = world.rules.view();
+        let annotations = &view.alerts().next().unwrap().1.annotations;
+        assert_eq!(annotations.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect::<Vec<_>>(), wanted);
+    }
 }
