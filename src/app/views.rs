@@ -110,8 +110,9 @@ pub fn why(rules: Arc<Mutex<Rules>>, store: Arc<Tsdb>, engine: Arc<Engine>, cloc
         let alerting = || view.set.rules.iter().zip(&view.rules).filter(|(rule, _)| rule.alerting().is_some());
         let now = clock.now();
         let explain = |(rule, at): (&Rule, &RuleView)| {
+            let offset_ms = view.offset_of(rule);
             // A rule that fails still has its alerts, which are held, and others of its name do not fail.
-            let (part, error) = match rules::explain(rule, &engine, &*store, now, interval_ms) {
+            let (part, error) = match rules::explain(rule, &engine, &*store, now, offset_ms, interval_ms) {
                 Ok(part) => (Some(part), None),
                 Err(error) => (None, Some(crate::model::chain(&error))),
             };
@@ -131,6 +132,7 @@ pub fn why(rules: Arc<Mutex<Rules>>, store: Arc<Tsdb>, engine: Arc<Engine>, cloc
                 "group": group.name, "file": group.file, "line": rule.line, "query": rule.query,
                 "state": at.state().as_str(),
                 "forSeconds": for_ms as f64 / 1000.0,
+                "queryOffsetSeconds": offset_ms as f64 / 1000.0,
                 "health": at.health_name(),
                 "isBlind": at.blind,
                 "alerts": at.alerts.iter().map(alert).collect::<Vec<_>>(),

@@ -100,7 +100,7 @@ fn table(alerts: &[Value]) {
             text(&labels["severity"]),
             text(&labels["alertname"]),
             subject(labels),
-            text(&alert["activeAt"]).get(..19).unwrap_or_default().replace('T', " "),
+            text(alert.get("firedAt").unwrap_or(&alert["activeAt"])).get(..19).unwrap_or_default().replace('T', " "),
             text(&alert["annotations"]["summary"]),
         ]
     };

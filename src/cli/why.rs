@@ -73,7 +73,11 @@ fn text_of(rule: &Value) -> String {
             (_, Some("error")) => "; the rule fails, so that it is held".to_owned(),
             _ => String::new(),
         };
-        let since = time(&text(&alert["activeAt"]));
+        let active = time(&text(&alert["activeAt"]));
+        let since = match alert["firedAt"].as_str().map(time) {
+            Some(fired) if fired != active => format!("{fired} (pending from {active})"),
+            _ => active,
+        };
         out.push_str(&format!("  {} since {since}, value {}{then}\n", text(&alert["state"]), text(&alert["value"])));
         out.push_str(&format!("    {}\n", series(&alert["labels"])));
         if let Some(why) = alert["suppressed"].as_str() {
@@ -83,6 +87,9 @@ fn text_of(rule: &Value) -> String {
     if let Some(error) = rule["error"].as_str() {
         out.push_str(&format!("  The rule cannot be evaluated: {error}\n"));
         return out;
+    }
+    if let Some(offset) = rule["queryOffsetSeconds"].as_f64().filter(|s| *s != 0.0) {
+        out.push_str(&format!("  It reads what was {offset} s before (query_offset); so do the values here.\n"));
     }
     for retired in rule["retired"].as_array().into_iter().flatten() {
         let (instance, at) = (text(&retired["instance"]["instance"]), time(&text(&retired["at"])));
@@ -104,7 +111,8 @@ fn part(part_of: &Value, depth: usize, out: &mut String) {
     let holds = part_of["holds"].as_bool().unwrap_or(false);
     let since = &part_of["since"];
     let longer = if since["or_longer"].as_bool() == Some(true) { " or longer" } else { "" };
-    let at = time(since["at"].as_str().unwrap_or(""));
+    // Where the look back failed nothing is known of the past.
+    let since = since["at"].as_str().map_or_else(String::new, |at| format!("  (since {}{longer})", time(at)));
     let word = if holds { "yes" } else { "no " };
     let what = match part_of["kind"].as_str() {
         Some("all_of") => "all of:",
@@ -112,7 +120,7 @@ fn part(part_of: &Value, depth: usize, out: &mut String) {
         Some("unless") => "the first and not the second:",
         _ => part_of["expr"].as_str().unwrap_or(""),
     };
-    out.push_str(&format!("{indent}{word} {what}  (since {at}{longer})\n"));
+    out.push_str(&format!("{indent}{word} {what}{since}\n"));
     let sides = [("left", "has"), ("right", "against")];
     for (side, word) in sides {
         for shown in part_of[side].as_array().into_iter().flatten() {
@@ -163,6 +171,22 @@ mod tests {
         });
         let wanted = "A (): firing\n  firing since t, value 1e+00\n    {alertname=\"A\", pod=\"x\"}\n    not sent: held back by \
                       Cause {alertname=\"Cause\", cluster=\"eu\"}\n  The rule cannot be evaluated: too many samples\n";
+        assert_eq!(text_of(&rule), wanted);
+    }
+
+    #[test]
+    fn firing_is_told_from_pending_and_an_unknown_past_from_a_known_one() {
+        let alert = json!({
+            "labels": {"alertname": "A"}, "state": "firing", "value": "3e+00", "activeAt": "2026-01-31T13:00:00.000Z",
+            "firedAt": "2026-01-31T13:05:00.000Z",
+        });
+        let why = json!({"expr": "a > 1", "kind": "comparison", "holds": true});
+        let rule = json!({
+            "name": "A", "labels": {}, "state": "firing", "alerts": [alert], "why": why, "queryOffsetSeconds": 10.0,
+        });
+        let wanted = "A (): firing\n  firing since 2026-01-31 13:05:00 (pending from 2026-01-31 13:00:00), value 3e+00\n    \
+                      {alertname=\"A\"}\n  It reads what was 10 s before (query_offset); so do the values here.\n\n  \
+                      yes a > 1\n";
         assert_eq!(text_of(&rule), wanted);
     }
 

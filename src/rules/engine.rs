@@ -304,7 +304,7 @@ impl Rules {
         alerts
     }
 
-    fn interval_of(&self, rule: &Rule) -> i64 {
+    pub(super) fn interval_of(&self, rule: &Rule) -> i64 {
         self.own_interval(rule.group).unwrap_or(self.settings.interval_ms)
     }
 

@@ -5,13 +5,29 @@
 //! Always: an error or missing data is not "resolved"; an alert that was sent firing is sent resolved, once
 //! known, and repeated for 15 minutes. `ALERTS` is not touched by any of this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::alerting::{Active, State};
+use super::template;
 use crate::model::{Alert, AlertState, Labels, TimestampMs};
 
 /// The annotation that says why an alert is held or how it ended, where that is not its condition.
 pub const STATE_ANNOTATION: &str = "rivetwatch_state";
+
+/// The severity of an alert whose own could not be rendered: nobody knows how bad it is, so it wakes somebody.
+const UNKNOWN_SEVERITY: &str = "critical";
+
+/// The labels of an alert as the outside is told them.
+///
+/// A `severity` whose template failed is `critical`: the error text that Prometheus puts there matches no route. `ALERTS`
+/// and the other labels stay as Prometheus has them.
+pub fn told(labels: &Labels) -> Labels {
+    if is_severity_unknown(labels) { labels.with("severity", UNKNOWN_SEVERITY) } else { labels.clone() }
+}
+
+fn is_severity_unknown(labels: &Labels) -> bool {
+    labels.get("severity").is_some_and(template::is_failed)
+}
 
 /// Why an alert ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +62,8 @@ pub struct Outgoing {
     pub source: Labels,
     pub annotations: BTreeMap<String, String>,
     pub value: f64,
+    /// Since when its condition is met; it was pending from then to `starts_at`.
+    pub active_at: TimestampMs,
     pub starts_at: TimestampMs,
     pub status: Status,
     pub last_sent: Option<TimestampMs>,
@@ -96,6 +114,7 @@ impl Hold {
                         source: alert.source.clone(),
                         annotations: alert.annotations.clone(),
                         value: alert.value,
+                        active_at: alert.active_at,
                         starts_at: alert.fired_at.unwrap_or(at),
                         status: Status::Firing,
                         last_sent: None,
@@ -142,8 +161,14 @@ impl Hold {
     /// The alerts that are due now; forgets resolved ones that were repeated for long enough.
     pub fn due(&mut self, sending: &Sending) -> Vec<Alert> {
         let at = sending.at;
-        self.alerts.retain(|_, o| match o.status {
-            Status::Resolved { at: end, .. } => at.since(end) <= sending.resolved_retention_ms,
+        // One whose severity can be rendered again, or fails with other words, is the same alert outside: it did not end.
+        let any_unknown = self.alerts.keys().any(is_severity_unknown);
+        let firing = self.alerts.iter().filter(|(_, o)| any_unknown && o.is_firing());
+        let firing: BTreeSet<Labels> = firing.map(|(labels, _)| told(labels)).collect();
+        self.alerts.retain(|labels, o| match o.status {
+            Status::Resolved { at: end, .. } => {
+                at.since(end) <= sending.resolved_retention_ms && (firing.is_empty() || !firing.contains(&told(labels)))
+            }
             _ => true,
         });
         let failing = self.failing;
@@ -162,7 +187,8 @@ impl Hold {
 
 impl Outgoing {
     fn alert(&self, labels: &Labels, failing: bool, sending: &Sending) -> Alert {
-        let mut labels = labels.builder();
+        let is_severity_unknown = is_severity_unknown(labels);
+        let mut labels = told(labels).builder();
         for (name, value) in sending.external_labels.iter() {
             labels.set_default(name, value);
         }
@@ -179,8 +205,10 @@ impl Outgoing {
                 Some("rule_removed: resolved because its rule is gone")
             }
         };
-        if let Some(note) = note {
-            annotations.insert(STATE_ANNOTATION.into(), note.into());
+        let unknown = is_severity_unknown.then_some("template: the severity could not be rendered, so it is critical");
+        let notes: Vec<&str> = note.into_iter().chain(unknown).collect();
+        if !notes.is_empty() {
+            annotations.insert(STATE_ANNOTATION.into(), notes.join("; "));
         }
         // Two sendings may be lost before the other side believes that we are gone.
         let vouched = sending.at.plus_ms(4 * sending.interval_ms.max(sending.resend_ms));

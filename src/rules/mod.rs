@@ -48,7 +48,7 @@ pub use memory::MemoryStore;
 pub use mutate::{Mutants, MutationReport};
 pub use own::{BLIND_METRIC, COST_METRIC, FAILURES_METRIC};
 pub use problem::{Level, RuleProblem};
-pub use restore::{FIRED_METRIC, KEEP_METRIC, NO_DATA_METRIC};
+pub use restore::{FIRED_METRIC, KEEP_METRIC, NO_DATA_METRIC, VALUE_METRIC};
 pub use rule::{Alerting, Group, Reads, Rule, RuleKind, RuleSet};
 pub use stats::RuleStats;
 pub use template::Template;

@@ -11,13 +11,13 @@ use super::engine::Rules;
 use super::hold::Status;
 use super::overlay::{Fresh, Overlay};
 use super::presence::any_present;
-use super::restore::{FIRED_METRIC, KEEP_METRIC, NO_DATA_METRIC};
+use super::restore::{FIRED_METRIC, KEEP_METRIC, NO_DATA_METRIC, VALUE_METRIC};
 use super::rule::{Alerting, Reads, Rule, RuleSet, reads_of};
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, TimestampMs, Value};
 use crate::promql::{BinaryOp, Expr, ExprKind};
 use crate::storage::{Point, Select};
 
-/// Failed evaluations by rule, since the start.
+/// Evaluations by rule that failed, or in which a label or annotation could not be rendered, since the start.
 pub const FAILURES_METRIC: &str = "rivetwatch_rule_evaluation_failures_total";
 /// One for each rule that can give nothing, because series that it needs are not there.
 pub const BLIND_METRIC: &str = "rivetwatch_rule_blind";
@@ -38,9 +38,15 @@ impl Rules {
         if !self.settings.own_series {
             return points;
         }
+        let mut push_value = |metric: &str, labels: &Labels, v: f64| {
+            points.push(Point { labels: labels.with(METRIC_NAME, metric), t, value: Value::Float(v) });
+        };
+        // One that is not known after a restart is not a value, and would hide that.
+        for (labels, outgoing) in state.hold.alerts.iter().filter(|(_, o)| o.is_firing() && !o.value.is_nan()) {
+            push_value(VALUE_METRIC, labels, outgoing.value);
+        }
         let mut push = |metric: &str, labels: &Labels, when: TimestampMs| {
-            let labels = labels.with(METRIC_NAME, metric);
-            points.push(Point { labels, t, value: Value::Float(when.as_secs_f64()) });
+            push_value(metric, labels, when.as_secs_f64());
         };
         for (labels, outgoing) in state.hold.alerts.iter().filter(|(_, o)| o.is_firing()) {
             push(FIRED_METRIC, labels, outgoing.starts_at);

@@ -1,8 +1,8 @@
 //! Alerts from before a restart, read back from the series that ticks wrote.
 //!
 //! In:  the store.   Out: what each alert was, by its labels.
-//! Besides Prometheus' `ALERTS` and `ALERTS_FOR_STATE` three series of our own tell what those cannot:
-//! when an alert began to fire, since when `keep_firing_for` carries it, and since when its data is missing.
+//! Besides Prometheus' `ALERTS` and `ALERTS_FOR_STATE` four series of our own tell what those cannot:
+//! when an alert began to fire, since when `keep_firing_for` carries it, since when its data is missing, and its value.
 //! Always: an alert whose series ended with a staleness marker is not restored, except to repeat its end.
 
 use std::collections::HashMap;
@@ -17,6 +17,9 @@ pub const KEEP_METRIC: &str = "rivetwatch_alert_keep_firing_timestamp_seconds";
 /// Since when an alert is held because its data vanished.
 pub const NO_DATA_METRIC: &str = "rivetwatch_alert_no_data_timestamp_seconds";
 
+/// The last value of an alert that fires outside, for its texts.
+pub const VALUE_METRIC: &str = "rivetwatch_alert_value";
+
 /// How far back alerts are looked for; the agent may have been down for as long.
 const WINDOW_MS: i64 = 7 * 86_400_000;
 
@@ -25,10 +28,14 @@ const WINDOW_MS: i64 = 7 * 86_400_000;
 pub struct Remembered {
     /// Start of the condition, while it was pending or firing.
     pub active_at: Option<TimestampMs>,
+    /// Start of the condition, though its series may have ended since, as that of a held alert has.
+    pub began_at: Option<TimestampMs>,
     /// Whether Prometheus' state was firing.
     pub was_firing: bool,
     /// Start of firing, where it fired or was held.
     pub fired_at: Option<TimestampMs>,
+    /// The last value, of an alert that fired.
+    pub value: Option<f64>,
     pub keep_firing_since: Option<TimestampMs>,
     pub no_data_since: Option<TimestampMs>,
     /// End, of an alert that had fired and was resolved.
@@ -46,6 +53,7 @@ pub struct Remembered {
 pub fn remembered(storage: &dyn Select, now: TimestampMs) -> Result<HashMap<Labels, Remembered>, SelectError> {
     let mut all: HashMap<Labels, Remembered> = HashMap::new();
     read(storage, "ALERTS_FOR_STATE", now, &mut all, |r, labels, floats| {
+        r.began_at = floats.iter().rfind(|s| !is_stale_nan(s.v)).map(|s| seconds(s.v));
         if let Some(v) = r.go_on(labels, floats) {
             r.active_at = Some(seconds(v));
         }
@@ -64,6 +72,10 @@ pub fn remembered(storage: &dyn Select, now: TimestampMs) -> Result<HashMap<Labe
             r.fired_at = before.map(|s| seconds(s.v)).or(r.fired_at);
             r.resolved_at = floats.last().map(|s| s.t);
         }
+    })?;
+    read(storage, VALUE_METRIC, now, &mut all, |r, labels, floats| {
+        r.value = floats.iter().rfind(|s| !is_stale_nan(s.v)).map(|s| s.v);
+        r.go_on(labels, floats);
     })?;
     read(storage, KEEP_METRIC, now, &mut all, |r, labels, floats| {
         r.keep_firing_since = r.go_on(labels, floats).map(seconds);

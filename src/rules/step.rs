@@ -77,7 +77,7 @@ impl Rules {
         out: &mut Output,
     ) -> Result<Vec<Point>, RuleError> {
         let overlay = Overlay::new(input.storage, fresh);
-        let elements = self.elements(rule, alerting, at, t, &overlay, out)?;
+        let elements = self.elements(i, rule, alerting, at, t, &overlay, out)?;
         let step = Step {
             at,
             alerting,
@@ -111,7 +111,7 @@ impl Rules {
             RuleKind::Alerting(_) if rule.waits_for_sources && !input.sources_ready => Ok(Vec::new()),
             RuleKind::Alerting(alerting) => {
                 let overlay = Overlay::new(input.storage, fresh);
-                self.elements(rule, alerting, now, t, &overlay, out).map(|elements| {
+                self.elements(i, rule, alerting, now, t, &overlay, out).map(|elements| {
                     let step = Step {
                         at: now,
                         alerting,
@@ -135,8 +135,10 @@ impl Rules {
         }
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn elements(
-        &self,
+        &mut self,
+        i: usize,
         rule: &Rule,
         alerting: &Alerting,
         at: TimestampMs,
@@ -155,6 +157,8 @@ impl Rules {
         let elements = alerting::elements(rule, alerting, samples, &with, &mut template_errors);
         self.stats.template_errors.add(template_errors.len() as u64);
         if let Some(first) = template_errors.into_iter().next() {
+            // The rule is well, but what it says is not: RivetRuleFailing counts this, too.
+            self.states[i].failures += 1;
             let group = self.set.group_of(rule).name.clone();
             out.failures.push(Failure { group, rule: rule.name.clone(), kind: "template", message: first });
         }

@@ -10,7 +10,7 @@ use serde::ser::{SerializeMap, Serializer};
 
 use super::alerting::{ActiveAlert, State};
 use super::engine::{Health, RuleState, Rules};
-use super::hold::{Outgoing, Status};
+use super::hold::{Outgoing, Status, told};
 use super::rule::{Rule, RuleKind, RuleSet};
 use crate::model::{Labels, TimestampMs};
 
@@ -22,6 +22,8 @@ pub struct View {
     pub rules: Vec<RuleView>,
     /// Interval of groups that name none.
     pub interval_ms: i64,
+    /// Offset of groups that name none.
+    pub query_offset_ms: i64,
 }
 
 /// What changes about a rule.
@@ -43,8 +45,12 @@ pub struct AlertView {
     pub annotations: BTreeMap<String, String>,
     #[serde(serialize_with = "state_name")]
     pub state: State,
+    /// Since when its condition is met; before `fired_at` it was pending.
     #[serde(serialize_with = "rfc3339")]
     pub active_at: TimestampMs,
+    /// Since when it fires; Prometheus has no such field.
+    #[serde(serialize_with = "optional_rfc3339", skip_serializing_if = "Option::is_none")]
+    pub fired_at: Option<TimestampMs>,
     #[serde(serialize_with = "optional_rfc3339", skip_serializing_if = "Option::is_none")]
     pub keep_firing_since: Option<TimestampMs>,
     /// In Go's `%e`, as Prometheus writes it.
@@ -76,7 +82,12 @@ impl Rules {
             alerts: alerts(state),
             blind: state.blind,
         });
-        View { set: Arc::clone(&self.set), rules: rules.collect(), interval_ms: self.settings.interval_ms }
+        View {
+            set: Arc::clone(&self.set),
+            rules: rules.collect(),
+            interval_ms: self.settings.interval_ms,
+            query_offset_ms: self.settings.query_offset_ms,
+        }
     }
 }
 
@@ -93,10 +104,11 @@ fn alerts(state: &RuleState) -> Vec<AlertView> {
 impl AlertView {
     fn new(labels: &Labels, alert: &ActiveAlert, hold: Option<&'static str>) -> Self {
         Self {
-            labels: labels.clone(),
+            labels: told(labels),
             annotations: alert.annotations.clone(),
             state: alert.state,
             active_at: alert.active_at,
+            fired_at: alert.fired_at.filter(|_| alert.state == State::Firing),
             keep_firing_since: alert.keep_firing_since,
             value: exponent(alert.value),
             hold,
@@ -105,10 +117,11 @@ impl AlertView {
 
     fn held(labels: &Labels, outgoing: &Outgoing, failing: Option<&'static str>) -> Self {
         Self {
-            labels: labels.clone(),
+            labels: told(labels),
             annotations: outgoing.annotations.clone(),
             state: State::Firing,
-            active_at: outgoing.starts_at,
+            active_at: outgoing.active_at,
+            fired_at: Some(outgoing.starts_at),
             keep_firing_since: None,
             value: exponent(outgoing.value),
             hold: if matches!(outgoing.status, Status::NoData { .. }) { Some("no_data") } else { failing },
@@ -128,6 +141,11 @@ fn exponent(v: f64) -> String {
 }
 
 impl View {
+    /// How far before its time a rule is evaluated, in milliseconds.
+    pub fn offset_of(&self, rule: &Rule) -> i64 {
+        self.set.group_of(rule).query_offset_ms.unwrap_or(self.query_offset_ms)
+    }
+
     /// Every alert, with the rule it comes from.
     pub fn alerts(&self) -> impl Iterator<Item = (&Rule, &AlertView)> {
         self.set.rules.iter().zip(&self.rules).flat_map(|(rule, view)| view.alerts.iter().map(move |a| (rule, a)))

@@ -2,7 +2,8 @@
 //!
 //! In:  a rule's expression, the store, a time.   Out: [`Part`]s as a tree: what holds, since when, and what is missing.
 //! Always: parts are split where the outcome is decided (`and`, `or`, `unless`, comparisons) and nowhere else; "since"
-//! looks back [`WINDOW_MS`] and says so where that is not enough.
+//! looks back [`WINDOW_MS`] and says so where that is not enough. What cannot be said of the past does not keep the values
+//! of now from being told.
 //! Limits: [`VALUES_MAX`] series of each side are shown, and the query engine's own limits hold for each part.
 
 use serde::Serialize;
@@ -29,8 +30,10 @@ pub struct Part {
     pub kind: Kind,
     /// Whether it returns anything now.
     pub holds: bool,
-    /// Since when it has been holding, or not holding.
-    pub since: Since,
+    /// Since when it has been holding, or not holding; absent where the look back failed, as a part does that was ambiguous
+    /// at some time within it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
     /// What a comparison compares, or what else returned something; the first few.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Shown>,
@@ -75,7 +78,9 @@ pub struct Shown {
     pub value: String,
 }
 
-/// Explains a rule's expression at `at`; `step_ms` is how closely "since" looks.
+/// Explains a rule's expression as it is evaluated at `at`; `step_ms` is how closely "since" looks.
+///
+/// The rule reads what was `offset_ms` before, its `query_offset`; "since" is told in the time of the rule.
 ///
 /// # Errors
 /// A part could not be evaluated.
@@ -84,15 +89,18 @@ pub fn explain(
     engine: &Engine,
     storage: &dyn Select,
     at: TimestampMs,
+    offset_ms: i64,
     step_ms: i64,
 ) -> Result<Part, RuleError> {
-    Asker { engine, storage, at, step_ms }.part(&rule.expr)
+    Asker { engine, storage, at: at.plus_ms(-offset_ms), offset_ms, step_ms }.part(&rule.expr)
 }
 
 struct Asker<'a> {
     engine: &'a Engine,
     storage: &'a dyn Select,
+    /// The time that is read.
     at: TimestampMs,
+    offset_ms: i64,
     step_ms: i64,
 }
 
@@ -105,7 +113,7 @@ impl Asker<'_> {
             expr: expr.to_string(),
             kind: kind_of(expr),
             holds,
-            since: self.since(expr, holds)?,
+            since: self.since(expr, holds),
             left: Vec::new(),
             right: Vec::new(),
             missing: None,
@@ -159,11 +167,11 @@ impl Asker<'_> {
     }
 
     /// The first step of the run of steps up to now at which the part was as it is now.
-    fn since(&self, expr: &Expr, holds: bool) -> Result<Since, RuleError> {
+    fn since(&self, expr: &Expr, holds: bool) -> Option<Since> {
         let steps = WINDOW_MS / self.step_ms;
         let start = self.at.plus_ms(-steps * self.step_ms);
-        let result = self.engine.range(self.storage, expr, start, self.at, self.step_ms)?;
-        let QueryValue::Matrix(matrix) = result.value else { return Ok(Since { at: self.at, or_longer: false }) };
+        let result = self.engine.range(self.storage, expr, start, self.at, self.step_ms).ok()?;
+        let QueryValue::Matrix(matrix) = result.value else { return None };
         let mut held = vec![false; steps as usize + 1];
         for series in &matrix {
             let times = series.floats.iter().map(|s| s.t).chain(series.histograms.iter().map(|(t, _)| *t));
@@ -175,7 +183,7 @@ impl Asker<'_> {
         }
         let same = held.iter().rev().take_while(|held| **held == holds).count() as i64;
         let back = (same - 1).max(0);
-        Ok(Since { at: self.at.plus_ms(-back * self.step_ms), or_longer: back == steps })
+        Some(Since { at: self.at.plus_ms(self.offset_ms - back * self.step_ms), or_longer: back == steps })
     }
 }
 
@@ -280,6 +288,11 @@ mod tests {
 
     /// Series with one value a minute, the last one at ten minutes.
     fn why(expr: &str, series: &[(&str, &[f64])]) -> Part {
+        why_with_offset(expr, series, 0)
+    }
+
+    /// Of a rule that is evaluated so much later.
+    fn why_with_offset(expr: &str, series: &[(&str, &[f64])], offset_ms: i64) -> Part {
         let mut store = MemoryStore::default();
         for (name, values) in series {
             let labels = parse_series_labels(name).unwrap();
@@ -300,7 +313,7 @@ mod tests {
             kind: RuleKind::Recording { labels: Vec::new() },
             expr: parsed,
         };
-        explain(&rule, &Engine::default(), &store, TimestampMs(600_000), 60_000).unwrap()
+        explain(&rule, &Engine::default(), &store, TimestampMs(600_000 + offset_ms), offset_ms, 60_000).unwrap()
     }
 
     #[test]
@@ -309,7 +322,7 @@ mod tests {
         assert_eq!((part.kind, part.holds), (Kind::Comparison, false));
         assert_eq!(part.missing.as_deref(), Some("0.6 of {i=\"b\"} is not > 0.7"));
         assert_eq!(part.left.iter().map(|s| s.value.as_str()).collect::<Vec<_>>(), ["0.3", "0.6"]);
-        assert_eq!(part.since, Since { at: TimestampMs(540_000), or_longer: false }, "it held two minutes ago");
+        assert_eq!(part.since, Some(Since { at: TimestampMs(540_000), or_longer: false }), "it held two minutes ago");
     }
 
     #[test]
@@ -369,7 +382,33 @@ mod tests {
     fn what_holds_says_since_when() {
         let part = why("a", &[("a", &[1.0, 1.0, 1.0])]);
         assert_eq!((part.holds, part.missing), (true, None));
-        assert_eq!(part.since.at, TimestampMs(480_000));
-        assert!(why("vector(1)", &[]).since.or_longer);
+        assert_eq!(part.since.unwrap().at, TimestampMs(480_000));
+        assert!(why("vector(1)", &[]).since.unwrap().or_longer);
+    }
+    #[test]
+    fn what_failed_a_while_ago_is_told_without_its_past() {
+        // Two of `limit` eight minutes ago made the match ambiguous for five minutes; stale markers would end it at once.
+        let series: &[(&str, &[f64])] = &[
+            ("m", &[9.0; 10]),
+            ("limit{n=\"1\"}", &[1.0; 10]),
+            (
+                "limit{n=\"2\"}",
+                &[1.0, 1.0, f64::from_bits(0x7ff0_0000_0000_0002), f64::from_bits(0x7ff0_0000_0000_0002)],
+            ),
+        ];
+        let part = why("m > on () group_left () limit * 3", series);
+        assert_eq!((part.holds, part.since, part.right[0].value.as_str()), (true, None, "3"));
+        assert!(!serde_json::to_string(&part).unwrap().contains("since"));
+        let part = why("m > 1 and on () m > on () group_left () limit * 3", series);
+        assert_eq!(part.parts.iter().map(|p| p.since.is_some()).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn a_query_offset_is_heeded() {
+        let part = why_with_offset("m > 0", &[("m", &[0.0, 7.0])], 60_000);
+        assert!(part.holds);
+        assert_eq!(part.since.unwrap().at, TimestampMs(660_000), "the rule sees it a minute later");
+        let part = why_with_offset("m > 0", &[("m", &[0.0, 7.0])], 0);
+        assert_eq!(part.since.unwrap().at, TimestampMs(600_000));
     }
 }

@@ -129,7 +129,8 @@ fn the_view_serialises_as_prometheus_answers() {
                 "alerts": [{
                     "labels": {"alertname": "Watchdog"},
                     "annotations": {"bad": groups[1]["rules"][0]["alerts"][0]["annotations"]["bad"]},
-                    "state": "firing", "activeAt": "1970-01-01T00:00:00.000Z", "value": "1e+00",
+                    "state": "firing", "activeAt": "1970-01-01T00:00:00.000Z", "firedAt": "1970-01-01T00:00:00.000Z",
+                    "value": "1e+00",
                 }],
                 "type": "alerting",
             }))],
@@ -316,4 +317,197 @@ fn a_reload_neither_repeats_nor_forgets_a_groups_interval() {
     world.rules.replace(again, TimestampMs(65_000));
     assert!(!ran(world.tick(75_000)));
     assert!(ran(world.tick(120_000)));
+}
+
+#[test]
+fn a_template_that_fails_is_counted_and_an_unknown_severity_wakes_somebody() {
+    let mut world = World::new(
+        "groups:
+- name: g
+  rules:
+  - alert: Hot
+    expr: x > 1
+    labels: {severity: '{{ (query \"level\") | first | value }}', team: a}
+    annotations: {summary: '{{ .Nope }}'}
+",
+    );
+    let mut sent = Vec::new();
+    for at in (0..=120_000).step_by(15_000) {
+        world.put("x{job=\"j\"}", at, 5.0);
+        if at >= 60_000 {
+            world.put("level", at, 2.0);
+        }
+        sent.extend(world.tick(at).alerts.into_iter().map(|a| (at, a)));
+    }
+    // The annotation fails at every tick, the label at the first four.
+    assert_eq!(world.own(FAILURES_METRIC, "Hot"), Some(9.0));
+    let told: Vec<_> = sent.iter().map(|(at, a)| (*at, a.state, a.labels.get("severity").unwrap())).collect();
+    assert_eq!(
+        told,
+        [
+            (0, AlertState::Firing, "critical"),
+            (60_000, AlertState::Firing, "2"),
+            (60_000, AlertState::Resolved, "critical"),
+            (120_000, AlertState::Firing, "2"),
+            (120_000, AlertState::Resolved, "critical"),
+        ]
+    );
+    let first = &sent[0].1;
+    assert_eq!((first.labels.get("team"), first.labels.get("job")), (Some("a"), Some("j")), "the others stay");
+    assert_eq!(
+        first.annotations["rivetwatch_state"],
+        "template: the severity could not be rendered, so it is critical"
+    );
+    assert_eq!(sent[1].1.annotations.get("rivetwatch_state"), None);
+    // What is recorded is what Prometheus records.
+    let mut set = world.store.select(&[Matcher::equal("__name__", "ALERTS")], TimeRange::ALL).unwrap();
+    let mut data = SeriesData::default();
+    let mut severities = Vec::new();
+    while let Some(labels) = set.next_into(&mut data).unwrap() {
+        severities.push(labels.get("severity").unwrap().to_owned());
+    }
+    severities.sort();
+    assert!(severities[0] == "2" && severities[1].starts_with("<error expanding template:"), "{severities:?}");
+    let health = serde_json::to_value(world.rules.view().groups(|_, _| true)).unwrap()[0]["rules"][0]["health"].take();
+    assert_eq!(health, "ok");
+}
+
+#[test]
+fn an_unknown_severity_that_is_critical_after_all_is_one_alert() {
+    let mut world = World::new(
+        "groups:
+- name: g
+  rules:
+  - {alert: Hot, expr: x > 1, labels: {severity: '{{ with (query \"level\") | first | value }}critical{{ end }}'}}
+",
+    );
+    let mut sent = Vec::new();
+    for at in (0..=120_000).step_by(15_000) {
+        world.put("x", at, 5.0);
+        if at >= 60_000 {
+            world.put("level", at, 2.0);
+        }
+        sent.extend(world.tick(at).alerts.into_iter().map(|a| (at, a.state, a.labels)));
+    }
+    assert!(sent.iter().all(|(_, state, _)| *state == AlertState::Firing), "{sent:?}");
+    assert_eq!(sent.iter().map(|(at, ..)| *at).collect::<Vec<_>>(), [0, 60_000, 120_000]);
+    assert!(sent.iter().all(|(.., labels)| *labels == sent[0].2));
+}
+
+#[test]
+fn pending_and_firing_have_their_own_start_also_while_held() {
+    let mut world = World::new("groups: [{name: g, rules: [{alert: Hot, expr: x > 1, for: 30s}]}]");
+    let starts = |world: &World| {
+        let view = world.rules.view();
+        let alert = serde_json::to_value(view.alerts().next().unwrap().1).unwrap();
+        let time = |name: &str| alert[name].as_str().map(|t| t[17..19].to_owned());
+        (alert["state"].as_str().unwrap().to_owned(), time("activeAt").unwrap(), time("firedAt"), alert["hold"].clone())
+    };
+    for at in [15_000, 30_000, 45_000] {
+        world.put("x", at, 5.0);
+        world.tick(at);
+        if at == 30_000 {
+            assert_eq!(starts(&world), ("pending".into(), "15".into(), None, json!(null)));
+        }
+    }
+    assert_eq!(starts(&world), ("firing".into(), "15".into(), Some("45".into()), json!(null)));
+    for at in [360_000, 375_000] {
+        world.tick(at);
+    }
+    let held = ("firing".to_owned(), "15".to_owned(), Some("45".to_owned()), json!("no_data"));
+    assert_eq!(starts(&world), held);
+    world.rules = machine("groups: [{name: g, rules: [{alert: Hot, expr: x > 1, for: 30s}]}]");
+    world.rules.restore(TimestampMs(380_000), &world.store).unwrap();
+    assert_eq!(starts(&world), held, "after a restart, too");
+}
+
+#[test]
+fn texts_after_a_restart_are_the_last_ones_known() {
+    let text = "groups:
+- name: g
+  rules:
+  - {alert: Now, expr: x > 1, annotations: &texts {summary: '{{ $value }} of {{ $labels.job }}', other: '{{ query \"y\" | first | value }}', plain: p}}
+  - {alert: Kept, expr: k > 1, keep_firing_for: 10m, annotations: *texts}
+  - {alert: Held, expr: h > 1, annotations: *texts}
+  - {alert: Fails, expr: a + on (job) b > 1, annotations: *texts}
+  - {alert: Over, expr: o > 1, annotations: *texts}
+- name: late
+  query_offset: 15s
+  rules:
+  - {alert: Late, expr: k > 1, keep_firing_for: 10m, annotations: *texts}
+";
+    let mut world = World::new(text);
+    let run = |world: &mut World, from: i64, to: i64| {
+        for at in (from..=to).step_by(15_000) {
+            world.put("y", at, 9.0);
+            world.put("x{job=\"j\"}", at, 5.0);
+            world.put("k{job=\"j\"}", at, if at <= 60_000 { 2.5 } else { 0.0 });
+            world.put("o{job=\"j\"}", at, if at < to { 7.0 } else { 0.0 });
+            world.put("a{job=\"j\"}", at, 1.0);
+            world.put("b{job=\"j\"}", at, 3.0);
+            if at > 60_000 {
+                world.put("b{job=\"j\",c=\"2\"}", at, 3.0);
+            }
+            if at == 75_000 {
+                world.put("h{job=\"j\"}", at, rivetwatch::model::stale_nan());
+            } else if at < 75_000 {
+                world.put("h{job=\"j\"}", at, 4.0);
+            }
+            world.tick(at);
+        }
+    };
+    run(&mut world, 0, 120_000);
+    let texts = |world: &World| -> Vec<String> {
+        let view = world.rules.view();
+        let line = |a: &rivetwatch::rules::AlertView| {
+            let a = serde_json::to_value(a).unwrap();
+            let text = |name: &str| a["annotations"][name].as_str().unwrap_or("-").to_owned();
+            format!(
+                "{} {}|{}|{} {}",
+                a["labels"]["alertname"],
+                text("summary"),
+                text("other"),
+                text("plain"),
+                a["value"]
+            )
+        };
+        view.alerts().map(|(_, a)| line(a)).collect()
+    };
+    let before = texts(&world);
+    assert_eq!(before.len(), 5, "{before:?}");
+    assert_eq!(before[2], "\"Held\" 4 of j|9|p \"4e+00\"");
+    world.rules = machine(text);
+    world.rules.restore(TimestampMs(125_000), &world.store).unwrap();
+    assert_eq!(texts(&world), before);
+    // Killed again before any source reported: what ticks wrote meanwhile holds no data.
+    let input = Input { storage: &world.store, sources_ready: false, stopwatch: None };
+    let sent = world.rules.tick(TimestampMs(495_000), &input);
+    let over = sent.alerts.iter().find(|a| a.name() == "Over").unwrap();
+    assert_eq!((over.state, over.annotations["summary"].as_str()), (AlertState::Resolved, "7 of j"));
+    world.store.commit(sent.batch);
+    world.rules = machine(text);
+    world.rules.restore(TimestampMs(500_000), &world.store).unwrap();
+    assert_eq!(texts(&world), before);
+}
+
+#[test]
+fn a_text_whose_data_is_gone_after_a_restart_has_the_value_that_was_written_down_and_never_nan() {
+    let text = "groups:
+- name: g
+  rules:
+  - {alert: Hot, expr: x > 1, annotations: {value: '{{ $value }}', job: 'of {{ $labels.job }}', query: '{{ query \"x\" | first | value }}'}}
+";
+    let mut world = World::new(text);
+    world.put("x{job=\"j\"}", 0, 5.0);
+    let points = world.tick(0).batch.points;
+    for (is_kept, wanted) in [(true, vec![("job", "of j"), ("value", "5")]), (false, vec![("job", "of j")])] {
+        let mut store = MemoryStore::default();
+        let kept = points.iter().filter(|p| is_kept || p.labels.metric_name() != "rivetwatch_alert_value");
+        kept.for_each(|point| store.push(point.clone()));
+        world.rules = machine(text);
+        world.rules.restore(TimestampMs(15_000), &store).unwrap();
+        let view = world.rules.view();
+        let annotations = &view.alerts().next().unwrap().1.annotations;
+        assert_eq!(annotations.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect::<Vec<_>>(), wanted);
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use gotmpl::TemplateError;
 use gotmpl::parse::{ActionNode, BranchNode, CommandNode, Expr, ListNode, Node, Parser, PipeNode, Pos, SmolStr};
 
-use super::functions::{FIELD, SHOW, is_known};
+use super::functions::{BARE, FIELD, METHOD, SHOW, is_known};
 
 /// Sets the variables that Prometheus gives to every text.
 const PREAMBLE: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}\
@@ -87,8 +87,23 @@ impl<'a> Walk<'a> {
     }
 
     fn pipe(&mut self, pipe: &mut PipeNode) -> Result<(), TemplateError> {
-        for command in &mut pipe.commands {
+        for (i, command) in pipe.commands.iter_mut().enumerate() {
+            let method = if command.args.len() > 1 || i > 0 { take_method(&mut command.args[0]) } else { None };
             command.args.iter_mut().try_for_each(|arg| self.expr(arg))?;
+            if let Some(name) = method {
+                let pos = command.pos;
+                let call = [Expr::Identifier(pos, METHOD.into()), command.args.remove(0), Expr::String(pos, name)];
+                command.args.splice(0..0, call);
+            } else if is_comparison(&command.args[0]) {
+                command.args.iter_mut().skip(1).filter(|arg| may_be_moment(arg)).for_each(bare);
+            }
+        }
+        // What is piped into a comparison is its last operand.
+        for i in
+            (1..pipe.commands.len()).rev().filter(|i| is_comparison(&pipe.commands[*i].args[0])).collect::<Vec<_>>()
+        {
+            let pos = pipe.commands[i].pos;
+            pipe.commands.insert(i, CommandNode { pos, args: vec![Expr::Identifier(pos, BARE.into())] });
         }
         for variable in &pipe.decl {
             match pipe.is_assign {
@@ -138,4 +153,35 @@ impl<'a> Walk<'a> {
         let col = before.rfind('\n').map_or(before.len(), |at| before.len() - at - 1) + 1;
         TemplateError::Parse { name: Some(self.name.to_owned()), line: pos.line, col, message }
     }
+}
+
+/// The last field of what is given arguments, which makes it a method; the expression keeps the rest.
+fn take_method(expr: &mut Expr) -> Option<Arc<str>> {
+    let fields = match expr {
+        Expr::Variable(_, _, fields) | Expr::Field(_, fields) | Expr::Chain(_, _, fields) => fields,
+        _ => return None,
+    };
+    let name = fields.pop()?;
+    let is_bare = fields.is_empty();
+    match expr {
+        Expr::Field(pos, _) if is_bare => *expr = Expr::Dot(*pos),
+        Expr::Chain(_, inner, _) if is_bare => *expr = (**inner).clone(),
+        _ => {}
+    }
+    Some(Arc::from(name.as_str()))
+}
+
+fn is_comparison(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(_, name) if matches!(name.as_str(), "eq" | "ne" | "lt" | "le" | "gt" | "ge"))
+}
+
+fn may_be_moment(expr: &Expr) -> bool {
+    matches!(expr, Expr::Pipe(..) | Expr::Variable(..) | Expr::Dot(_))
+}
+
+/// Puts what compares a month, a day of the week or a duration by its number around an operand.
+fn bare(expr: &mut Expr) {
+    let pos = expr.pos();
+    let commands = vec![CommandNode { pos, args: vec![Expr::Identifier(pos, BARE.into()), expr.clone()] }];
+    *expr = Expr::Pipe(pos, PipeNode { pos, decl: Vec::new(), commands, is_assign: false });
 }

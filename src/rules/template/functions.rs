@@ -10,7 +10,8 @@ use gotmpl::{FuncMap, TemplateError, Value};
 use regex::RegexBuilder;
 
 use super::humanize;
-use super::number::shortest;
+use super::moment::Moment;
+use super::printf::{print, printf, println, show, type_name};
 use super::session::Session;
 use crate::model::{of_re2, parse_duration_ms};
 
@@ -24,8 +25,13 @@ const BUILTIN: [&str; 19] = [
 pub const FIELD: &str = "\u{1}field";
 /// Turns a value into the text an action prints; not callable by name.
 pub const SHOW: &str = "\u{1}show";
+/// Calls a method with arguments; not callable by name.
+pub const METHOD: &str = "\u{1}method";
+/// Turns a month, a day of the week or a duration into the number that it is compared as; not callable by name.
+pub const BARE: &str = "\u{1}bare";
 
-type Outcome = Result<Value, TemplateError>;
+/// What a function gives.
+pub type Outcome = Result<Value, TemplateError>;
 
 /// Whether templates know a function of this name.
 pub fn is_known(name: &str) -> bool {
@@ -67,9 +73,15 @@ type Pure = (&'static str, Option<usize>, fn(&[Value]) -> Outcome);
 const PURE: &[Pure] = &[
     (FIELD, None, field),
     (SHOW, Some(1), |a| Ok(string(show(&a[0])))),
+    (METHOD, None, method),
+    (BARE, Some(1), |a| Ok(Moment::of(&a[0]).and_then(Moment::number).map_or_else(|| a[0].clone(), Value::Int))),
     ("index", None, index),
     ("print", None, |a| Ok(string(print(a)))),
+    ("println", None, |a| Ok(string(println(a)))),
     ("printf", None, printf),
+    ("html", None, |a| Ok(string(gotmpl::html_escape(&print(a))))),
+    ("js", None, |a| Ok(string(gotmpl::js_escape(&print(a))))),
+    ("urlquery", None, |a| Ok(string(gotmpl::url_encode(&print(a))))),
     ("first", Some(1), first),
     ("label", Some(2), label),
     ("value", Some(1), |a| Ok(a[0].field("Value").cloned().unwrap_or(Value::Nil))),
@@ -92,8 +104,8 @@ const PURE: &[Pure] = &[
     ("humanizeDuration", Some(1), |a| Ok(string(humanize::humanize_duration(float(&a[0])?)))),
     ("humanizePercentage", Some(1), |a| Ok(string(humanize::humanize_percentage(float(&a[0])?)))),
     ("humanizeTimestamp", Some(1), |a| humanize::humanize_timestamp(float(&a[0])?).map(string).map_err(failure)),
-    ("toTime", Some(1), |a| humanize::humanize_timestamp(float(&a[0])?).map(string).map_err(failure)),
-    ("toDuration", Some(1), |a| Ok(string(humanize::go_duration(float(&a[0])?)))),
+    ("toTime", Some(1), |a| Moment::time(float(&a[0])?).map(Moment::value).map_err(failure)),
+    ("toDuration", Some(1), |a| Moment::duration(float(&a[0])?).map(Moment::value).map_err(failure)),
     ("parseDuration", Some(1), |a| {
         let given = text(a, 0)?;
         let ms = parse_duration_ms(given).ok_or_else(|| failure(format!("not a valid duration string: {given:?}")))?;
@@ -110,141 +122,6 @@ fn graph_link(expr: &str) -> String {
     format!("/graph?g0.expr={}&g0.tab=0", gotmpl::url_encode(expr))
 }
 
-/// A value as an action prints it.
-pub fn show(value: &Value) -> String {
-    match value {
-        Value::Nil => "<no value>".into(),
-        other => plain(other),
-    }
-}
-
-/// A value as Go's `%v` prints it.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Float(v) => shortest(*v),
-        Value::List(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(" ")),
-        Value::Map(map) => {
-            let pairs: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", plain(v))).collect();
-            format!("map[{}]", pairs.join(" "))
-        }
-        other => other.to_string(),
-    }
-}
-
-fn print(args: &[Value]) -> String {
-    // Go puts a space between two operands when neither is a string.
-    let mut out = String::new();
-    for (i, arg) in args.iter().enumerate() {
-        let between_strings = i > 0 && (arg.as_str().is_some() || args[i - 1].as_str().is_some());
-        if i > 0 && !between_strings {
-            out.push(' ');
-        }
-        out.push_str(&plain(arg));
-    }
-    out
-}
-
-/// `printf`, with floats under `%v` and infinities printed as Go does.
-fn printf(args: &[Value]) -> Outcome {
-    let format = text(args, 0)?;
-    let (mut rewritten, mut rest) = (String::with_capacity(format.len()), args[1..].to_vec());
-    let mut at = 0;
-    let mut chars = format.chars();
-    while let Some(c) = chars.next() {
-        rewritten.push(c);
-        if c != '%' {
-            continue;
-        }
-        for c in chars.by_ref() {
-            match c {
-                '%' => rewritten.push(c),
-                // Explicit argument indexes and widths from arguments are left to the library.
-                '*' | '[' => return sprintf(format, &args[1..]),
-                _ if c.is_ascii_alphabetic() => {
-                    match (c, rest.get(at)) {
-                        ('v', Some(Value::Float(v))) => rest[at] = string(shortest(*v)),
-                        ('e' | 'E' | 'f' | 'F' | 'g' | 'G', Some(Value::Float(v))) if v.is_infinite() => {
-                            rest[at] = string(shortest(*v));
-                            // A precision would cut the word short.
-                            let keep = rewritten.rfind(['%', '.']).map_or(0, |p| p.max(1));
-                            if rewritten[keep..].starts_with('.') {
-                                rewritten.truncate(keep);
-                            }
-                            rewritten.push('s');
-                            at += 1;
-                            break;
-                        }
-                        // What the library does not print, or prints otherwise: with its flags replaced by the text.
-                        ('d', Some(Value::Float(v))) => {
-                            rest[at] = string(format!("%!d(float64={})", shortest(*v)));
-                            at += 1;
-                            rewritten.truncate(rewritten.rfind('%').unwrap_or(0));
-                            rewritten.push_str("%s");
-                            break;
-                        }
-                        ('T', Some(value)) => {
-                            rest[at] = string(type_name(value));
-                            at += 1;
-                            rewritten.truncate(rewritten.rfind('%').unwrap_or(0));
-                            rewritten.push_str("%s");
-                            break;
-                        }
-                        _ => {}
-                    }
-                    rewritten.push(c);
-                    at += 1;
-                    break;
-                }
-                _ => {
-                    rewritten.push(c);
-                    continue;
-                }
-            }
-            break;
-        }
-    }
-    sprintf(&rewritten, &rest)
-}
-
-/// The name that Go gives the type of a value.
-fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Float(_) => "float64",
-        Value::Int(_) => "int64",
-        Value::Uint(_) => "uint64",
-        Value::Bool(_) => "bool",
-        Value::String(_) => "string",
-        Value::List(_) => "[]interface {}",
-        Value::Map(_) => "map[string]interface {}",
-        _ => "<nil>",
-    }
-}
-
-fn sprintf(format: &str, args: &[Value]) -> Outcome {
-    // gotmpl keeps its formatter private; a one-line template reaches it.
-    let data = Value::List(Arc::from(args));
-    let calls: String = (0..args.len()).map(|i| format!(" (index . {i})")).collect();
-    let template = gotmpl::Template::new("").parse(&format!("{{{{printf {}{calls}}}}}", go_quote(format)))?;
-    template.execute_to_string(&data).map(string)
-}
-
-fn go_quote(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 /// `field value "a" "b"` is `value.a.b`.
 fn field(args: &[Value]) -> Outcome {
     let mut value = args.first().cloned().unwrap_or(Value::Nil);
@@ -259,10 +136,26 @@ fn field(args: &[Value]) -> Outcome {
                 None => string(""),
             },
             Value::Nil => Value::Nil,
-            other => return Err(failure(format!("can't evaluate field {name} in type {}", other.type_name()))),
+            other => match Moment::of(other) {
+                Some(moment) => moment.call(name, &[])?,
+                None => return Err(failure(format!("can't evaluate field {name} in type {}", type_name(other)))),
+            },
         };
     }
     Ok(value)
+}
+
+/// `method value "name" arguments…` is `value.name arguments…`.
+fn method(args: &[Value]) -> Outcome {
+    let [value, name, args @ ..] = args else { return Err(failure("a method wants a value and a name")) };
+    let name = name.as_str().unwrap_or_default();
+    match Moment::of(value) {
+        Some(moment) => moment.call(name, args),
+        None => {
+            field(&[value.clone(), string(name)])?;
+            Err(failure(format!("{name} is not a method but has arguments")))
+        }
+    }
 }
 
 /// Template data and query samples are structs in Go: a missing field there is a mistake, not the empty label.
@@ -370,7 +263,10 @@ fn float(value: &Value) -> Result<f64, TemplateError> {
         Value::Int(n) => Ok(*n as f64),
         Value::Uint(n) => Ok(*n as f64),
         Value::String(text) => parse_float(text).ok_or_else(|| failure(format!("can't convert {text:?} to float"))),
-        other => Err(failure(format!("can't convert {} to float", other.type_name()))),
+        other => match Moment::of(other) {
+            Some(Moment::Duration(nanos)) => Ok(nanos as f64 / 1e9),
+            _ => Err(failure(format!("can't convert {} to float", type_name(other)))),
+        },
     }
 }
 
@@ -393,7 +289,8 @@ pub fn string(text: impl AsRef<str>) -> Value {
     Value::String(Arc::from(text.as_ref()))
 }
 
-fn failure(message: impl Into<String>) -> TemplateError {
+/// What a function that fails gives.
+pub fn failure(message: impl Into<String>) -> TemplateError {
     TemplateError::Exec(message.into())
 }
 
@@ -420,19 +317,5 @@ mod tests {
     #[test]
     fn title_starts_words_as_go_does() {
         assert_eq!(title("aa bB_c-dd éé"), "Aa BB_c-Dd Éé");
-    }
-
-    #[test]
-    fn printf_prints_floats_as_go_does() {
-        let render = |args: &[Value]| printf(args).unwrap().to_string();
-        assert_eq!(render(&[string("%v|%s"), Value::Float(1e21), string("x")]), "1e+21|x");
-        assert_eq!(render(&[string("%.2f%%"), Value::Float(71.256)]), "71.26%");
-        assert_eq!(render(&[string("%.2f"), Value::Float(f64::INFINITY)]), "+Inf");
-        assert_eq!(render(&[string("\"%5.1f\"\n"), Value::Float(1.25)]), "\"  1.2\"\n");
-        assert_eq!(
-            render(&[string("%T: %3d %s"), Value::Float(1.5), Value::Float(1.5), string("x")]),
-            "float64: %!d(float64=1.5) x"
-        );
-        assert_eq!(render(&[string("%d %T"), Value::Int(7), Value::Int(7)]), "7 int64");
     }
 }

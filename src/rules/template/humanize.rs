@@ -3,6 +3,7 @@
 //! In: a float in the base unit.   Out: text with four significant digits.   Source: Prometheus
 //! `template/template.go`; not a number and the infinities are printed as such, without a prefix.
 
+use super::moment::Moment;
 use super::number::significant;
 
 const LARGE: [&str; 8] = ["k", "M", "G", "T", "P", "E", "Z", "Y"];
@@ -59,50 +60,7 @@ pub fn humanize_timestamp(v: f64) -> Result<String, String> {
     if !v.is_finite() {
         return Ok(significant(v, 4));
     }
-    let nanos = v * 1e9;
-    if nanos > i64::MAX as f64 || nanos < i64::MIN as f64 {
-        return Err(format!(
-            "{} cannot be represented as a nanoseconds timestamp since it overflows int64",
-            super::number::shortest(v)
-        ));
-    }
-    // Prometheus cuts to whole milliseconds before it prints.
-    let ms = (nanos as i64).div_euclid(1_000_000);
-    let Ok(t) = jiff::Timestamp::from_millisecond(ms) else {
-        return Err(format!("{ms} ms is not a time"));
-    };
-    let fraction = match ms.rem_euclid(1000) {
-        0 => String::new(),
-        rest => format!(".{rest:03}").trim_end_matches('0').to_owned(),
-    };
-    Ok(format!("{}{fraction} +0000 UTC", t.strftime("%Y-%m-%d %H:%M:%S")))
-}
-
-/// Seconds as Go prints a `time.Duration`: `1h30m0s`, `1.5s`, `100ms`. What does not fit in 64 bits of nanoseconds is cut
-/// to what does.
-pub fn go_duration(v: f64) -> String {
-    // A cast cuts to the range of its type, and makes zero of what is no number.
-    let nanos = (v * 1e9) as i64;
-    if nanos == 0 {
-        return "0s".into();
-    }
-    let (sign, rest) = if nanos < 0 { ("-", nanos.unsigned_abs()) } else { ("", nanos.unsigned_abs()) };
-    const SECOND: u64 = 1_000_000_000;
-    let units = [(1, "ns"), (1_000, "\u{b5}s"), (1_000_000, "ms"), (SECOND, "s")];
-    let (unit, name) = units.into_iter().rfind(|(unit, _)| *unit <= rest).unwrap_or((1, "ns"));
-    let (hours, minutes) = (rest / (3_600 * SECOND), rest / (60 * SECOND) % 60);
-    let last = if unit == SECOND { rest % (60 * SECOND) } else { rest };
-    let digits = unit.ilog10() as usize;
-    let fraction = match last % unit {
-        0 => String::new(),
-        part => format!(".{part:0digits$}").trim_end_matches('0').to_owned(),
-    };
-    let whole = match (hours, minutes) {
-        (0, 0) => String::new(),
-        (0, _) => format!("{minutes}m"),
-        _ => format!("{hours}h{minutes}m"),
-    };
-    format!("{sign}{whole}{}{fraction}{name}", last / unit)
+    Moment::time(v).map(Moment::text)
 }
 
 fn grow(mut v: f64, base: f64, prefixes: &[&str]) -> String {
@@ -177,25 +135,6 @@ mod tests {
             (f64::NAN, "NaN"),
         ] {
             assert_eq!(humanize_duration(v), text, "{v}");
-        }
-    }
-
-    #[test]
-    fn durations_are_printed_as_go_does() {
-        for (v, text) in [
-            (0.0, "0s"),
-            (5_400.0, "1h30m0s"),
-            (-90_061.5, "-25h1m1.5s"),
-            (60.0, "1m0s"),
-            (1.5, "1.5s"),
-            (0.1, "100ms"),
-            (0.001_25, "1.25ms"),
-            (0.000_1, "100\u{b5}s"),
-            (1e-9, "1ns"),
-            (f64::NAN, "0s"),
-            (1e300, "2562047h47m16.854775807s"),
-        ] {
-            assert_eq!(go_duration(v), text, "{v}");
         }
     }
 

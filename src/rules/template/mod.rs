@@ -7,7 +7,10 @@
 mod compile;
 mod functions;
 mod humanize;
+mod layout;
+mod moment;
 mod number;
+mod printf;
 mod session;
 
 use std::collections::BTreeMap;
@@ -36,6 +39,14 @@ pub enum TemplateError {
     /// It could not be rendered with the data it met.
     #[error("error executing template {name}: {reason}")]
     Execute { name: String, reason: String },
+}
+
+/// How a text begins that stands in place of one that could not be rendered, as in Prometheus.
+const FAILED: &str = "<error expanding template:";
+
+/// Whether a label or annotation holds the error of its template.
+pub fn is_failed(text: &str) -> bool {
+    text.contains(FAILED)
 }
 
 /// What a template is rendered with.
@@ -106,7 +117,7 @@ impl Template {
     ///
     /// # Errors
     /// A function failed, or a limit was reached. Callers print it as Prometheus does:
-    /// `<error expanding template: …>`.
+    /// `<error expanding template: …>`, see [`is_failed`].
     pub fn render(&self, data: &Data, answerer: &Answerer) -> Result<String, TemplateError> {
         let Some(program) = &self.program else { return Ok(self.text.clone()) };
         let _turn = program.turn.lock();

@@ -3,11 +3,11 @@
 //! In: floats.   Out: text.   Always: digits are those of the shortest exact form (`%v`) or rounded
 //! to the asked precision (`%.4g`). Source: Go `strconv.FormatFloat`.
 
-/// A float as `%v` prints it: shortest digits, an exponent below 1e-4 and from 1e21 on.
+/// A float as `%v` prints it: shortest digits, an exponent below 1e-4 and from 1e6 on, where `%g` takes it for six digits.
 pub fn shortest(v: f64) -> String {
     match special(v) {
         Some(text) => text.to_owned(),
-        None => layout(&format!("{v:e}"), 21),
+        None => layout(&format!("{v:e}"), 6),
     }
 }
 
@@ -72,7 +72,13 @@ mod tests {
             (0.0001, "0.0001"),
             (0.00001, "1e-05"),
             (1234.5, "1234.5"),
-            (1e20, "100000000000000000000"),
+            (999_999.0, "999999"),
+            (123_456.789, "123456.789"),
+            (1e6, "1e+06"),
+            (1_234_567.0, "1.234567e+06"),
+            (12_345_678.5, "1.23456785e+07"),
+            (1_073_741_824.0, "1.073741824e+09"),
+            (1e20, "1e+20"),
             (1e21, "1e+21"),
             (1.5e300, "1.5e+300"),
             (-2.5, "-2.5"),

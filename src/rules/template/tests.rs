@@ -74,6 +74,74 @@ fn functions_of_prometheus_are_there() {
 }
 
 #[test]
+fn times_and_durations_have_the_methods_of_go() {
+    for (text, rendered) in [
+        ("{{ toTime 1435065584.5 }} {{ (toTime 1435065584.5).Year }}", "2015-06-23 13:19:44.5 +0000 UTC 2015"),
+        (
+            "{{ $t := toTime 1435065584.5 }}{{ $t.Month }} {{ $t.Day }} {{ $t.Weekday }} {{ $t.YearDay }}",
+            "June 23 Tuesday 174",
+        ),
+        (
+            "{{ with toTime 0 }}{{ .Unix }} {{ .UTC.Hour }} {{ .Format \"Mon Jan _2 2006\" }}{{ end }}",
+            "0 0 Thu Jan  1 1970",
+        ),
+        ("{{ \"15:04\" | (toTime 1435065584.5).Format }} {{ (toTime 1.5).UnixMilli }}", "13:19 1500"),
+        (
+            "{{ (toDuration 5400.5).Hours }} {{ (toDuration 90).Minutes }} {{ (toDuration 1.5).Seconds }}",
+            "1.500138888888889 1.5 1.5",
+        ),
+        ("{{ (toDuration 1.5).Milliseconds }} {{ (toDuration 5400.5).Round (toDuration 60) }}", "1500 1h30m0s"),
+        (
+            "{{ ((toTime 90).Sub (toTime 30)).Seconds }} {{ (toTime 30).Add (toDuration 60) }}",
+            "60 1970-01-01 00:01:30 +0000 UTC",
+        ),
+        (
+            "{{ (toTime 1).Before (toTime 2) }} {{ (toTime 1).After (toTime 2) }} {{ (toTime 1).Equal (toTime 1) }}",
+            "true false true",
+        ),
+        ("{{ if eq (toTime 1435065584.5).Month 6 }}June{{ end }} {{ (toTime 0).Weekday | eq 4 }}", "June true"),
+        ("{{ (toTime 1435065584).AddDate 0 8 8 }}", "2016-03-02 13:19:44 +0000 UTC"),
+        (
+            "{{ printf \"%s %v %d\" (toTime 0) (toDuration 1.5) (toTime 0).Month }}",
+            "1970-01-01 00:00:00 +0000 UTC 1.5s 1",
+        ),
+        (
+            "{{ humanizeDuration (toDuration 90) }} {{ print (toTime 0).String 1 }}",
+            "1m 30s 1970-01-01 00:00:00 +0000 UTC1",
+        ),
+    ] {
+        assert_eq!(render(text), rendered, "{text}");
+    }
+    for (text, reason) in [
+        ("{{ (toTime 0).Nope }}", "can't evaluate field Nope in type *time.Time"),
+        ("{{ (toTime 0).Format }}", "wrong number of args for Format: want 1 got 0"),
+        ("{{ (toTime 0).Year 1 }}", "wrong number of args for Year: want 0 got 1"),
+        ("{{ (toTime 0).Sub 1 }}", "expected time.Time; got int"),
+        ("{{ $labels.job \"x\" }}", "job is not a method but has arguments"),
+        ("{{ toTime \"NaN\" }}", "value is NaN or Inf"),
+        ("{{ toDuration \"Inf\" }}", "value is NaN or Inf"),
+        ("{{ lt (toTime 0) (toTime 1) }}", "error"),
+    ] {
+        assert!(render(text).contains(reason), "{text}: {}", render(text));
+    }
+}
+
+#[test]
+fn numbers_are_printed_as_go_prints_them() {
+    for (text, rendered) in [
+        (
+            "{{ 1e6 }} {{ 1234567.0 }} {{ 1e20 }} {{ 999999.0 }} {{ 1000000 }}",
+            "1e+06 1.234567e+06 1e+20 999999 1000000",
+        ),
+        ("{{ print 1e6 }} {{ println 1e6 1 }}", "1e+06 1e+06 1\n"),
+        ("{{ printf \"%v %g %.0f\" 1234567.0 1234567.0 1234567.0 }}", "1.234567e+06 1.234567e+06 1234567"),
+        ("{{ urlquery 1e6 }} {{ html 1e6 \"<\" }}", "1e%2B06 1e+06&lt;"),
+    ] {
+        assert_eq!(render(text), rendered, "{text}");
+    }
+}
+
+#[test]
 fn queries_are_answered() {
     for (text, rendered) in [
         ("{{ query \"up\" | first | value }}", "0"),

@@ -76,7 +76,7 @@ async function gather() {
 
 function draw(data) {
   const alerts = [...data.alerts, ...foreign(data)]
-    .map((alert) => ({ ...alert, severity: alert.labels.severity ?? "none", since: new Date(alert.activeAt) }))
+    .map((alert) => ({ ...alert, severity: alert.labels.severity ?? "none", since: new Date(alert.firedAt ?? alert.activeAt) }))
     .filter((alert) => alert.severity !== "none" && alert.labels.alertname !== "Watchdog")
     .sort((a, b) => rank(a) - rank(b) || a.since - b.since);
   byId("clock").textContent = `as of ${clock(data.now, true)}`;
