@@ -26,6 +26,11 @@ impl Rules {
         let mut restored = 0;
         let mut seen = Seen::new();
         for (labels, memory) in restore::remembered(storage, now)? {
+            // What ended long ago was told for long enough, and its data need not be read again.
+            let is_past = memory.resolved_at.is_some_and(|at| now.since(at) > self.settings.resolved_retention_ms);
+            if is_past && memory.active_at.is_none() && memory.series.is_empty() {
+                continue;
+            }
             let home = owner(&set, &labels);
             match home {
                 Some(i) => {
@@ -156,7 +161,9 @@ type Seen = HashMap<(usize, TimestampMs), BTreeMap<Labels, Element>>;
 /// ticks may have been missed, and after a second restart what is written last says nothing of the data.
 fn times(memory: &Remembered, alerting: &Alerting, offset: i64, interval: i64) -> Vec<TimestampMs> {
     const INTERVALS_BACK: [i64; 10] = [1, 2, 3, 4, 8, 16, 32, 64, 128, 240];
-    let ended = memory.no_data_since.or(memory.keep_firing_since).or(memory.resolved_at);
+    // One that began anew since is there.
+    let resolved_at = memory.resolved_at.filter(|_| memory.active_at.is_none());
+    let ended = memory.no_data_since.or(memory.keep_firing_since).or(resolved_at);
     let ended = ended.map(|at| at.plus_ms(-offset));
     let mut starts = vec![ended.or(memory.last_seen)];
     if memory.keep_firing_since.is_none() && alerting.keep_firing_for_ms > 0 {
