@@ -57,7 +57,10 @@ def main() -> int:
         values = get(url, "/api/v1/label/__name__/values", **{"match[]": f'{{instance="{instance}"}}'})
         return {n for n in values if not n.startswith(OWN) and ":" not in n}
 
-    of_prefixed, of_bare = names(prefixed), names(bare)
+    # One engine may be a page ahead of the other, and what is born on that page is a moment late at the other.
+    patience = time.monotonic() + 15
+    while (of_bare := names(bare)) - (of_prefixed := names(prefixed)) and time.monotonic() < patience:
+        time.sleep(1)
     problems += [f"not canonical: {n}" for n in sorted(of_prefixed | of_bare) if not n.startswith("rivet_")]
     problems += [f"only from the page without prefix: {n}" for n in sorted(of_bare - of_prefixed)]
     if len(of_bare) < 100:
