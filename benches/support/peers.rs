@@ -107,6 +107,8 @@ impl Peer {
             format!("-httpListenAddr={address}"),
             "-retentionPeriod=100y".into(),
             "-search.latencyOffset=0s".into(),
+            // By default it hangs up on a kept connection after two minutes.
+            "-http.connTimeout=1h".into(),
             "-loggerLevel=WARN".into(),
         ]);
         if let Some(text) = scrape {
