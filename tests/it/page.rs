@@ -131,7 +131,9 @@ fn runbooks_in_the_binary_are_those_in_the_folder() {
         .collect();
     let list = if lines.is_empty() { "&[]".to_owned() } else { format!("&[\n{lines}]") };
     let text = format!(
-        "// Written by `UPDATE=1 cargo test runbooks`: every file of alerts/runbooks.\n\n\
+        "//! The runbooks that the binary carries, one for each shipped alert.\n//!\n\
+         //! In:  every file of alerts/runbooks.   Out: [`RUNBOOKS`].\n\
+         //! Always: written by `UPDATE=1 cargo test runbooks`, which fails without where a file is not in it.\n\n\
          /// Name of the alert and Markdown of its runbook, in order of name.\n\
          #[rustfmt::skip]\npub const RUNBOOKS: &[(&str, &str)] = {list};\n"
     );

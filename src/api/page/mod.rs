@@ -6,6 +6,7 @@
 
 mod markdown;
 mod runbooks;
+mod runbooks_list;
 
 use axum::Router;
 use axum::extract::Path;
@@ -15,7 +16,8 @@ use axum::routing::get;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 pub use markdown::to_html;
-pub use runbooks::{RUNBOOKS, runbook};
+pub use runbooks::runbook;
+pub use runbooks_list::RUNBOOKS;
 
 const INDEX: &str = include_str!("assets/index.html");
 const GRAPH: &str = include_str!("assets/graph.html");

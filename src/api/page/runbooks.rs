@@ -1,6 +1,8 @@
-//! The runbooks that the binary carries: one for each shipped alert.
+//! The runbook of an alert.
+//!
+//! In:  the name of an alert, as people and links write it.   Out: the Markdown that the binary carries.
 
-include!("runbooks_list.rs");
+use super::runbooks_list::RUNBOOKS;
 
 /// The runbook of an alert as (name, Markdown); upper and lower case do not matter, nor does `.md` behind the name, which
 /// is how the files link each other.

@@ -1,4 +1,7 @@
-// Written by `UPDATE=1 cargo test runbooks`: every file of alerts/runbooks.
+//! The runbooks that the binary carries, one for each shipped alert.
+//!
+//! In:  every file of alerts/runbooks.   Out: [`RUNBOOKS`].
+//! Always: written by `UPDATE=1 cargo test runbooks`, which fails without where a file is not in it.
 
 /// Name of the alert and Markdown of its runbook, in order of name.
 #[rustfmt::skip]
