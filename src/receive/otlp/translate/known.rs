@@ -5,7 +5,8 @@
 //! Always: what is found is what [`Writer::metric`] would have written; it is where it was learned from. Nothing is learned
 //! of data points that were refused, redacted, merged with others, added up, or that stand for no value.
 //! Limits: numbers and classic histograms that are levels or cumulative, without exemplars. [`Known::new`] says how many
-//! series; the hash has 128 bits and a seed of this process, so that no two data points meet by chance or on purpose.
+//! series; the hash has 128 bits, so that no two data points meet by chance, and a seed that no sender knows, without which
+//! it is hard to make two meet: it is no cryptographic hash.
 
 use std::hash::{BuildHasher, RandomState};
 
