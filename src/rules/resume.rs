@@ -24,7 +24,7 @@ impl Rules {
     pub fn restore(&mut self, now: TimestampMs, storage: &dyn Select) -> Result<usize, SelectError> {
         let set = Arc::clone(&self.set);
         let mut restored = 0;
-        let mut seen = Seen::new();
+        let mut past = Past { storage, now, seen: HashMap::new() };
         for (labels, memory) in restore::remembered(storage, now)? {
             // What ended long ago was told for long enough, and its data need not be read again.
             let is_past = memory.resolved_at.is_some_and(|at| now.since(at) > self.settings.resolved_retention_ms);
@@ -34,7 +34,7 @@ impl Rules {
             let home = owner(&set, &labels);
             match home {
                 Some(i) => {
-                    restored += usize::from(self.take_up(i, &set.rules[i], labels, memory, now, storage, &mut seen));
+                    restored += usize::from(self.take_up(i, &set.rules[i], labels, memory, &mut past));
                 }
                 None => {
                     self.orphans.extend(memory.series.iter().cloned());
@@ -50,17 +50,7 @@ impl Rules {
         Ok(restored)
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn take_up(
-        &mut self,
-        i: usize,
-        rule: &Rule,
-        labels: Labels,
-        memory: Remembered,
-        now: TimestampMs,
-        storage: &dyn Select,
-        seen: &mut Seen,
-    ) -> bool {
+    fn take_up(&mut self, i: usize, rule: &Rule, labels: Labels, memory: Remembered, past: &mut Past<'_>) -> bool {
         let Some(alerting) = rule.alerting() else { return false };
         // Labels whose template came out empty stand in the series as they were written.
         let raw = |name: &str, value: &str| {
@@ -71,12 +61,12 @@ impl Rules {
             builder.remove(n);
         });
         let labels = builder.build();
-        let last = self.last_element(i, rule, alerting, &labels, &memory, now, storage, seen);
+        let last = self.last_element(i, rule, alerting, &labels, &memory, past);
         let Element { source, annotations, value, .. } = last;
 
         let state = &mut self.states[i];
         state.previous.extend(memory.series.iter().cloned());
-        let down_ms = memory.last_seen.map_or(i64::MAX, |t| now.since(t));
+        let down_ms = memory.last_seen.map_or(i64::MAX, |t| past.now.since(t));
         if let Some(mut outgoing) = outgoing(&labels, &memory, annotations.clone()) {
             outgoing.source = source.clone();
             outgoing.value = value;
@@ -104,7 +94,6 @@ impl Rules {
     /// The alert as its rule last saw it: with the value and the texts that went out, read again from the store.
     ///
     /// Where the data is gone by now the value that was written down is put in, and texts that query are left out.
-    #[allow(clippy::too_many_arguments)]
     fn last_element(
         &self,
         i: usize,
@@ -112,10 +101,9 @@ impl Rules {
         alerting: &Alerting,
         labels: &Labels,
         memory: &Remembered,
-        now: TimestampMs,
-        storage: &dyn Select,
-        seen: &mut Seen,
+        past: &mut Past<'_>,
     ) -> Element {
+        let Past { storage, now, ref mut seen } = *past;
         let offset = self.offset(rule);
         let interval = self.interval_of(rule);
         for t in times(memory, alerting, offset, interval) {
@@ -152,8 +140,13 @@ impl Rules {
     }
 }
 
-/// Elements of rules at times before the restart, so that each is evaluated once.
-type Seen = HashMap<(usize, TimestampMs), BTreeMap<Labels, Element>>;
+/// What can be read of the time before the restart.
+struct Past<'a> {
+    storage: &'a dyn Select,
+    now: TimestampMs,
+    /// Elements of rules at times before, so that each is evaluated once.
+    seen: HashMap<(usize, TimestampMs), BTreeMap<Labels, Element>>,
+}
 
 /// Times at which the rule may have seen the alert in its vector, the likeliest first.
 ///

@@ -77,7 +77,7 @@ impl Rules {
         out: &mut Output,
     ) -> Result<Vec<Point>, RuleError> {
         let overlay = Overlay::new(input.storage, fresh);
-        let elements = self.elements(i, rule, alerting, at, t, &overlay, out)?;
+        let elements = self.elements(i, rule, alerting, at, &overlay, out)?;
         let step = Step {
             at,
             alerting,
@@ -111,7 +111,7 @@ impl Rules {
             RuleKind::Alerting(_) if rule.waits_for_sources && !input.sources_ready => Ok(Vec::new()),
             RuleKind::Alerting(alerting) => {
                 let overlay = Overlay::new(input.storage, fresh);
-                self.elements(i, rule, alerting, now, t, &overlay, out).map(|elements| {
+                self.elements(i, rule, alerting, now, &overlay, out).map(|elements| {
                     let step = Step {
                         at: now,
                         alerting,
@@ -135,18 +135,16 @@ impl Rules {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn elements(
         &mut self,
         i: usize,
         rule: &Rule,
         alerting: &Alerting,
         at: TimestampMs,
-        t: TimestampMs,
         storage: &dyn Select,
         out: &mut Output,
     ) -> Result<BTreeMap<Labels, Element>, RuleError> {
-        let samples = vector(&*self.evaluator, storage, &rule.expr, t)?;
+        let samples = vector(&*self.evaluator, storage, &rule.expr, at.plus_ms(-self.offset(rule)))?;
         let with = Rendering {
             external_labels: &self.settings.external_labels,
             external_url: &self.settings.external_url,
